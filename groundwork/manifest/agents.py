@@ -132,9 +132,7 @@ class Configuration(Model):
 class Container(Model):
     """How a group runs as containers in place of processes."""
 
-    image: Annotated[
-        str, Field(pattern=r"^[a-z0-9][a-zA-Z0-9./:_-]*(@sha256:[0-9a-f]{64})?$", max_length=300)
-    ]
+    image: Annotated[str, Field(pattern=r"^[a-z0-9][a-zA-Z0-9./:_-]*(@sha256:[0-9a-f]{64})?$", max_length=300)]
     """Image reference; by digest (``name@sha256:...``) unless it is built on the host."""
     build: str | None = None
     """Folder with a Dockerfile to build on the host, from the manifest's folder."""

@@ -63,9 +63,7 @@ class _Names:
             # A group may share its name with its only agent: units and targets differ in their suffix.
             other = seen.setdefault(name, place)
             if other != place and not (other == f"groups.{name}" and place.startswith(f"{other}.agents.")):
-                yield Problem(
-                    f"the name is taken by {other}", key=place, given=name, allowed="a name of its own"
-                )
+                yield Problem(f"the name is taken by {other}", key=place, given=name, allowed="a name of its own")
             flat = normal.setdefault(name.replace("_", "-"), name)
             if flat != name:
                 yield Problem(f"differs from {flat!r} only in - and _", key=place, given=name)
@@ -75,9 +73,7 @@ def _unknown(kind: str, key: str, given: str, known: Iterable[str]) -> Problem:
     allowed = sorted(known)
     nearest = difflib.get_close_matches(given, allowed, 1)
     hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-    return Problem(
-        f"no such {kind}{hint}", key=key, given=given, allowed=", ".join(allowed[:20]) or "none is declared"
-    )
+    return Problem(f"no such {kind}{hint}", key=key, given=given, allowed=", ".join(allowed[:20]) or "none is declared")
 
 
 def _check_groups(platform: Platform, names: _Names) -> Iterator[Problem]:
@@ -148,15 +144,11 @@ def _check_needs(key: str, needs: list[Need], platform: Platform, names: _Names)
             ("subscribe", "nats"),
         ):
             if getattr(need, field) and kind != fits:
-                yield Problem(
-                    f"{field} is for {fits} only", key=f"{here}.{field}", given=f"{need.name} ({kind})"
-                )
+                yield Problem(f"{field} is for {fits} only", key=f"{here}.{field}", given=f"{need.name} ({kind})")
         if need.database is not None:
             databases = getattr(service, "databases", None)
             if kind != "postgresql" or not isinstance(databases, dict):
-                yield Problem(
-                    "database is for postgresql only", key=f"{here}.database", given=f"{need.name} ({kind})"
-                )
+                yield Problem("database is for postgresql only", key=f"{here}.database", given=f"{need.name} ({kind})")
             elif need.database not in databases:
                 yield _unknown("database", f"{here}.database", need.database, databases)
 

@@ -42,10 +42,7 @@ def translate_error(error: dict[str, Any], source: Source, root: type[BaseModel]
         case _:
             allowed = message.removeprefix("Input should be ").removeprefix("a valid ")
             message = "is not valid"
-    if (
-        any(word in str(path[-1] if path else "").lower() for word in _SENSITIVE)
-        and error["type"] != "extra_forbidden"
-    ):
+    if any(word in str(path[-1] if path else "").lower() for word in _SENSITIVE) and error["type"] != "extra_forbidden":
         given = "(not shown)" if given else ""
     mark = source.mark_of(path)
     return Problem(message, mark.file, mark.line, format_key(path), given, allowed)
@@ -62,9 +59,7 @@ def _quote(value: Any) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "...") if isinstance(value, str) else text
 
 
-def _walk(
-    location: tuple[Any, ...], root: type[BaseModel]
-) -> tuple[tuple[str | int, ...], type[BaseModel] | None]:
+def _walk(location: tuple[Any, ...], root: type[BaseModel]) -> tuple[tuple[str | int, ...], type[BaseModel] | None]:
     """Turn pydantic's location into a path of the data, and find the model that its last part belongs to.
 
     Locations hold parts that the data lacks: the tag of a discriminated union, ``[key]`` after a wrong

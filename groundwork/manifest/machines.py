@@ -36,9 +36,7 @@ class LabHost(Model):
 class Lab(Model):
     """The hosts that ``groundwork lab up`` boots for this platform."""
 
-    hosts: Annotated[
-        dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")], LabHost], Field(min_length=1)
-    ]
+    hosts: Annotated[dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,30}$")], LabHost], Field(min_length=1)]
 
     @field_validator("hosts", mode="before")
     @classmethod

@@ -122,9 +122,7 @@ class _Builder:
         self.marks.setdefault(path, Mark(self.name, line))
         self._nodes += 1
         if self._nodes > MAXIMUM_NODES or id(node) in self._open:
-            reason = (
-                "aliases form a loop" if id(node) in self._open else "aliases expand beyond a million values"
-            )
+            reason = "aliases form a loop" if id(node) in self._open else "aliases expand beyond a million values"
             raise ProblemError([Problem(reason, self.name, line, format_key(path))])
         self._open.add(id(node))
         try:

@@ -160,9 +160,7 @@ AnyValue = Annotated[
 
 Calendar = Annotated[
     str,
-    StringConstraints(
-        pattern=r"^(minutely|hourly|daily|weekly|monthly|quarterly|yearly|[A-Za-z0-9*:,./~ -]{4,80})$"
-    ),
+    StringConstraints(pattern=r"^(minutely|hourly|daily|weekly|monthly|quarterly|yearly|[A-Za-z0-9*:,./~ -]{4,80})$"),
 ]
 """A systemd calendar expression (man systemd.time), such as ``Sun *-*-* 02:00:00 UTC``."""
 

@@ -1,0 +1,121 @@
+"""What must hold between a platform and an inventory: groups with hosts, free ports, enough servers."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from groundwork.inventory import Inventory
+from groundwork.manifest.platform import Platform
+from groundwork.manifest.services import ExternalService, NatsService, PostgresqlService, RedisService
+from groundwork.problems import Problem
+from groundwork.topology.flows import REDIS_BUS_OFFSET
+from groundwork.topology.model import Process, ServiceNode, Site
+
+SSH_PORT = 22
+
+
+def check_groups(platform: Platform, inventory: Inventory) -> Iterator[Problem]:
+    """Every inventory group that the manifest places something on must have hosts."""
+    used = {f"groups.{name}.hosts": group.hosts for name, group in platform.groups.items()}
+    for name, service in platform.services.items():
+        if not isinstance(service, ExternalService):
+            used[f"services.{name}.hosts"] = service.hosts
+    used |= {f"exposure.{name}.hosts": site.hosts for name, site in platform.exposure.items()}
+    for part in ("prometheus", "alertmanager", "dashboards", "logs", "traces"):
+        declared = getattr(platform.observability, part)
+        if declared:
+            used[f"observability.{part}.hosts"] = declared.hosts
+    if platform.backup and platform.backup.repository.hosts:
+        used["backup.repository.hosts"] = platform.backup.repository.hosts
+    known = sorted(inventory.groups)
+    for key, group in used.items():
+        if group not in inventory.groups:
+            nearest = difflib.get_close_matches(group, known, 1)
+            hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+            message = f"the inventory has no hosts in this group{hint}"
+            yield Problem(message, key=key, given=group, allowed=", ".join(known))
+
+
+def check_servers(platform: Platform, inventory: Inventory) -> Iterator[Problem]:
+    """Each service must have as many servers as its mode takes."""
+    for name, service in platform.services.items():
+        if isinstance(service, ExternalService):
+            continue
+        hosts = len(inventory.group(service.hosts))
+        key = f"services.{name}"
+        if isinstance(service, RedisService):
+            total = hosts * service.nodes_per_host
+            if service.mode == "standalone" and total > 1:
+                yield Problem("standalone is one server", key=f"{key}.mode", given=f"{total} servers", allowed="1")
+            if service.mode == "replicated" and total < 2:
+                yield Problem("a replicated service needs two servers", key=f"{key}.mode", given=str(total))
+            if service.mode == "cluster":
+                per_shard = 1 + service.replicas_per_master
+                if total % per_shard or total // per_shard < 3:
+                    allowed = f"a multiple of {per_shard}, at least {3 * per_shard}"
+                    yield Problem("a cluster needs three masters", "", 0, f"{key}.mode", f"{total} servers", allowed)
+        elif isinstance(service, NatsService):
+            if service.mode == "standalone" and hosts > 1:
+                yield Problem("standalone is one server", key=f"{key}.mode", given=f"{hosts} hosts", allowed="1")
+            if service.mode == "cluster" and hosts < 3:
+                allowed = "at least 3, an odd number"
+                yield Problem("a cluster needs a majority", "", 0, f"{key}.mode", f"{hosts} hosts", allowed)
+
+
+def check_ports(
+    platform: Platform,
+    inventory: Inventory,
+    processes: Iterable[Process],
+    nodes: Iterable[ServiceNode],
+    sites: Iterable[Site],
+) -> Iterator[Problem]:
+    """No port of a host may be declared twice. Two sites may share a port: the server name tells them apart."""
+    owners: dict[tuple[str, int], str] = {(host.name, SSH_PORT): "SSH" for host in inventory.hosts}
+    reported: set[tuple[str, str]] = set()
+    for host, port, key in _claims(platform, inventory, processes, nodes, sites):
+        owner = owners.setdefault((host, port), key)
+        both_sites = owner.startswith("exposure.") and key.startswith("exposure.")
+        if owner != key and not both_sites and (owner, key) not in reported:
+            reported.add((owner, key))
+            yield Problem(f"on host {host} this port is taken by {owner}", key=key, given=str(port))
+
+
+def _claims(
+    platform: Platform,
+    inventory: Inventory,
+    processes: Iterable[Process],
+    nodes: Iterable[ServiceNode],
+    sites: Iterable[Site],
+) -> Iterator[tuple[str, int, str]]:
+    for node in nodes:
+        service, key = platform.services[node.service], f"services.{node.service}.port"
+        yield node.host, node.port, key
+        if isinstance(service, RedisService) and service.mode == "cluster":
+            yield node.host, node.port + REDIS_BUS_OFFSET, f"services.{node.service}.port (cluster bus)"
+        if isinstance(service, NatsService):
+            yield node.host, service.monitoring_port, f"services.{node.service}.monitoring_port"
+            if service.mode == "cluster":
+                yield node.host, service.cluster_port, f"services.{node.service}.cluster_port"
+        if isinstance(service, PostgresqlService) and service.pgbouncer:
+            yield node.host, service.pgbouncer.port, f"services.{node.service}.pgbouncer.port"
+    for part in ("prometheus", "alertmanager", "dashboards", "logs", "traces"):
+        declared = getattr(platform.observability, part)
+        for host in inventory.group(declared.hosts) if declared else ():
+            yield host.name, declared.port, f"observability.{part}.port"
+    for site in sites:
+        exposure = platform.exposure[site.exposure]
+        yield site.host, site.port, f"exposure.{site.exposure}.port"
+        if exposure.redirect_port:
+            yield site.host, exposure.redirect_port, f"exposure.{site.exposure}.redirect_port"
+    for process in processes:
+        for agent in process.agents:
+            if agent.port is not None:
+                key = f"groups.{agent.group}.agents.{agent.agent}.port"
+                first = agent.port - agent.replica + 1
+                # Ports of one agent's replicas follow each other and cannot clash among themselves.
+                yield (
+                    agent.host,
+                    agent.port,
+                    key if agent.port == first else f"{key} (replica {agent.replica})",
+                )

@@ -1,0 +1,133 @@
+"""The network flows: exactly those that follow from needs, each with its reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from groundwork.inventory import Inventory
+from groundwork.manifest.agents import Need
+from groundwork.manifest.platform import Platform
+from groundwork.manifest.services import NatsService, PostgresqlService, RedisService
+from groundwork.topology.model import Endpoint, Flow, Process, ScrapeTarget, ServiceNode, Site
+
+REDIS_BUS_OFFSET = 10_000
+"""A Redis cluster node's bus listens on its port plus this (redis.io, cluster specification)."""
+
+
+def needs_of(platform: Platform, process: Process) -> dict[str, Need]:
+    """Return what one process needs, by name: its group's needs and those of the agents in it."""
+    group = platform.groups[process.group]
+    needs = {need.name: need for need in group.needs}
+    for instance in process.agents:
+        for need in group.agents[instance.agent].needs:
+            needs.setdefault(need.name, need)
+    return needs
+
+
+def list_flows(
+    platform: Platform,
+    inventory: Inventory,
+    processes: Iterable[Process],
+    nodes: Iterable[ServiceNode],
+    sites: Iterable[Site],
+    endpoints: Iterable[Endpoint],
+    scrape_targets: Iterable[ScrapeTarget],
+) -> Iterator[Flow]:
+    """Yield every flow once."""
+    reachable: dict[str, list[Endpoint]] = {}
+    for endpoint in endpoints:
+        reachable.setdefault(endpoint.name, []).append(endpoint)
+    nodes = tuple(nodes)
+    yield from _agent_flows(platform, processes, reachable)
+    yield from _service_flows(platform, nodes)
+    yield from _site_flows(platform, sites, reachable)
+    prometheus = platform.observability.prometheus
+    for host in inventory.group(prometheus.hosts) if prometheus else ():
+        for target in scrape_targets:
+            reason = f"prometheus scrapes {target.job}"
+            yield Flow(host.name, "prometheus", target.host, target.address, target.port, "tcp", reason)
+
+
+def _agent_flows(
+    platform: Platform, processes: Iterable[Process], reachable: dict[str, list[Endpoint]]
+) -> Iterator[Flow]:
+    members = {name: list(group.agents) for name, group in platform.groups.items()}
+    for process in processes:
+        own = {(agent.address, agent.port) for agent in process.agents}
+        seen: set[tuple[str, int]] = set()
+        for name in needs_of(platform, process):
+            # A name that is both a group and its only agent means the same endpoints either way.
+            targets = reachable.get(name) or [e for m in members.get(name, ()) for e in reachable.get(m, ())]
+            for target in targets:
+                way = (target.address, target.port)
+                if way in own or way in seen:
+                    continue
+                seen.add(way)
+                reason = f"{process.group} needs {name}"
+                yield Flow(
+                    process.host,
+                    process.unit_name,
+                    target.host,
+                    target.address,
+                    target.port,
+                    target.protocol,
+                    reason,
+                )
+
+
+def _service_flows(platform: Platform, nodes: tuple[ServiceNode, ...]) -> Iterator[Flow]:
+    """Flows between the servers of one service."""
+    for name, service in platform.services.items():
+        servers = [node for node in nodes if node.service == name]
+        for source in servers:
+            for target in servers:
+                if source == target:
+                    continue
+                for port, reason in _peer_ports(service, source, target):
+                    yield Flow(
+                        source.host,
+                        f"{name}-{source.index}",
+                        target.host,
+                        target.address,
+                        port,
+                        "tcp",
+                        reason,
+                    )
+        if isinstance(service, PostgresqlService) and service.pgbouncer:
+            for node in servers:
+                if node.role == "primary":
+                    reason = f"pgbouncer pools connections to {name}"
+                    yield Flow(node.host, f"{name}-pgbouncer", node.host, node.address, node.port, "tcp", reason)
+
+
+def _peer_ports(service: object, source: ServiceNode, target: ServiceNode) -> Iterator[tuple[int, str]]:
+    if isinstance(service, RedisService):
+        if service.mode == "cluster":
+            yield target.port, f"{source.service} cluster: replication and resharding"
+            yield target.port + REDIS_BUS_OFFSET, f"{source.service} cluster bus"
+        elif service.mode == "replicated":
+            yield target.port, f"{source.service} replication"
+    elif isinstance(service, NatsService) and service.mode == "cluster":
+        yield service.cluster_port, f"{source.service} cluster routes"
+    elif isinstance(service, PostgresqlService) and source.role == "replica" and target.role == "primary":
+        yield target.port, f"{source.service} streaming replication"
+
+
+def _site_flows(platform: Platform, sites: Iterable[Site], reachable: dict[str, list[Endpoint]]) -> Iterator[Flow]:
+    for site in sites:
+        exposure = platform.exposure[site.exposure]
+        ports = [site.port] + ([exposure.redirect_port] if exposure.redirect_port else [])
+        for network in exposure.clients:
+            for port in ports:
+                reason = f"clients of {site.exposure}"
+                yield Flow("", "", site.host, site.address, port, "tcp", reason, source_network=network)
+        seen: set[tuple[str, int]] = set()
+        for path, route in exposure.routes.items():
+            agents = [route.agent] if route.agent else []
+            agents += list(platform.groups[route.group].agents) if route.group else []
+            for target in (endpoint for agent in agents for endpoint in reachable.get(agent, ())):
+                if (target.address, target.port) in seen:
+                    continue
+                seen.add((target.address, target.port))
+                reason = f"{site.exposure} passes {path} on to {target.name}"
+                yield Flow(site.host, "nginx", target.host, target.address, target.port, "tcp", reason)
