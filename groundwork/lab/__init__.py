@@ -1,0 +1,1 @@
+"""Test hosts on this machine: systemd containers with their own addresses, reached over SSH like any server."""

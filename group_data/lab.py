@@ -1,0 +1,3 @@
+"""Plain values for every host of a lab."""
+
+environment = "lab"
