@@ -1,0 +1,19 @@
+"""Bring every host of the environment to what its platform and inventory declare.
+
+    pyinfra inventories/lab.py deploys/site.py
+
+Every role runs on every host: where nothing is declared for it, it removes what it once laid down there.
+"""
+
+from groundwork.site import current_site
+from roles.agent_runtime.deploy import agent_runtime
+from roles.base.deploy import base
+from roles.redis.deploy import redis
+from roles.reverse_proxy.deploy import reverse_proxy
+
+site = current_site()
+
+base(site)
+redis(site)
+agent_runtime(site)
+reverse_proxy(site)
