@@ -102,7 +102,9 @@ def build_script(placement: Placement) -> str:
     lines = [
         "set -eu",
         "umask 077",
-        f"test -d {quote(folder)} || mkdir -p -m {placement.folder_mode:04o} -- {quote(folder)}",
+        # Those above it are for everyone to pass through.
+        f"test -d {quote(folder)} ||",
+        f"  ( umask 022; mkdir -p -m {placement.folder_mode:04o} -- {quote(folder)} )",
         f"rm -rf -- {quote(stage)}",
         f"trap {quote('rm -rf -- ' + quote(stage))} EXIT",
         # Passable for others, since a check may run as the user who will read the file; not listable.

@@ -30,7 +30,7 @@ class SecretValue:
 
         A command with it has the value in its argument list on the host, so prefer standard input.
         """
-        return HiddenValue(self.__text, masked_value=MASK)  # type: ignore[no-untyped-call]
+        return HiddenValue(self.__text, masked_value=MASK)
 
     def __repr__(self) -> str:
         return "SecretValue(*MASKED*)"
