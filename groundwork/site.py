@@ -124,11 +124,15 @@ _Hosts = dict[str, tuple[frozenset[str], Mapping[str, Any]]]
 
 def _read_inventory(path: Path, root: Path) -> _Hosts:
     """Run an inventory file as pyinfra does, group data included."""
+    from pyinfra.api.state import State
+    from pyinfra.context import ctx_state
     from pyinfra_cli.inventory import make_inventory as read
 
     name = str(path.relative_to(root))
     try:
-        inventory = read(str(path), cwd=str(root))
+        # pyinfra notes in its state which file it executes, so there must be one.
+        with ctx_state.use(State()):
+            inventory = read(str(path), cwd=str(root))
     except ProblemError:
         raise
     except SyntaxError as error:

@@ -2,10 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+from pyinfra.api.exceptions import PyinfraError
+
 from groundwork.engine.redaction import Redactor
-from groundwork.engine.request import RunRequest
+from groundwork.problems import ProblemError
 
 
-def load_redactor(request: RunRequest) -> Redactor:
-    """A redactor that knows every secret of the run's environment."""
-    return Redactor()
+def load_redactor() -> Redactor:
+    """A redactor that knows every secret of the running environment; needs pyinfra's inventory to be set."""
+    return Redactor(_values())
+
+
+def _values() -> Iterator[str]:
+    from groundwork.site import current_site
+
+    try:
+        store = current_site().secrets
+        names = store.names()
+    except (PyinfraError, ProblemError, OSError):
+        # No platform, or nothing stored yet: whoever needs a secret says so better than this could.
+        return
+    for name in names:
+        try:
+            yield store.read(name).reveal()
+        except (ProblemError, OSError):
+            continue

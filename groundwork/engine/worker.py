@@ -71,8 +71,9 @@ def _work(run: Run) -> None:
     stages.append(plan_operations if run.request.mode is Mode.PLAN else execute_operations)
     try:
         run.state = open_session(run.request)
-        run.redact = load_redactor(run.request)
         for stage in stages:
+            # Again before each stage: preparing may have made secrets that did not exist before.
+            run.redact = load_redactor()
             if run.stopping or (run.guards and not run.state.active_hosts):
                 break
             stage(run)
