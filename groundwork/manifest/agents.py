@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from groundwork.manifest.probes import Probe, Scaling
 from groundwork.manifest.values import (
     AnyValue,
     Count,
@@ -155,6 +156,13 @@ class Agent(Model):
     after: list[Name] = []
     """Agents that must be ready before this one starts."""
     resources: Resources = Resources()
+    scaling: Scaling | None = None
+    liveness: Probe | None = None
+    """When to ask ``health_path``, for container platforms; systemd uses the watchdog of the runtime section."""
+    readiness: Probe | None = None
+    """When to ask ``ready_path``, for container platforms and the reverse proxy."""
+    health_subject: Annotated[str, Field(pattern=r"^[a-z0-9_-]+(\.[a-z0-9_-]+)*$", max_length=200)] | None = None
+    """NATS subject on which it answers questions about its health."""
     health_path: Annotated[str, Field(pattern=r"^/")] = "/health"
     ready_path: Annotated[str, Field(pattern=r"^/")] = "/ready"
     metrics_path: Annotated[str, Field(pattern=r"^/")] | None = "/metrics"

@@ -20,7 +20,9 @@ class Retention(Model):
 class BackupItem(Model):
     """One thing that is backed up."""
 
-    what: Literal["postgresql", "redis", "nats", "files", "configuration", "authority", "secrets"]
+    what: Literal[
+        "postgresql", "redis", "nats", "files", "configuration", "authority", "secrets", "volumes", "kubernetes"
+    ]
     service: Name | None = None
     """The service, for postgresql, redis and nats."""
     hosts: HostGroup | None = None
@@ -48,6 +50,8 @@ class Backup(Model):
     """The backup policy of the platform."""
 
     repository: BackupRepository
+    copies: Annotated[list[BackupRepository], Field(max_length=5)] = []
+    """Further repositories that every backup is uploaded to."""
     items: dict[Name, BackupItem]
 
 
@@ -73,7 +77,7 @@ class Schedule(Model):
 
     task: Literal[
         "harden_check", "harden_enforce", "verify", "rotate_certificates", "backup_check", "rehearse",
-        "health", "resilience", "load", "scan", "archive", "clean",
+        "health", "resilience", "load", "scan", "archive", "clean", "rotate_secrets", "review",
     ]  # fmt: skip
     calendar: Calendar
     window: Name | None = None

@@ -8,10 +8,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from groundwork.manifest.sensitive import is_sensitive, looks_secret
 from groundwork.manifest.source import Source, format_key
 from groundwork.problems import Problem
-
-_SENSITIVE = ("password", "secret", "token", "api_key", "apikey", "private", "dsn")
 
 
 def translate_error(error: dict[str, Any], source: Source, root: type[BaseModel]) -> Problem:
@@ -42,8 +41,9 @@ def translate_error(error: dict[str, Any], source: Source, root: type[BaseModel]
         case _:
             allowed = message.removeprefix("Input should be ").removeprefix("a valid ")
             message = "is not valid"
-    if any(word in str(path[-1] if path else "").lower() for word in _SENSITIVE) and error["type"] != "extra_forbidden":
-        given = "(not shown)" if given else ""
+    secret = is_sensitive(path) or looks_secret(error.get("input")) or looks_secret(given)
+    if secret and given and error["type"] != "extra_forbidden":
+        given = "(not shown)"
     mark = source.mark_of(path)
     return Problem(message, mark.file, mark.line, format_key(path), given, allowed)
 

@@ -49,14 +49,14 @@ class Objective(Model):
                 "promises nothing",
                 {
                     "allowed": "at least one of availability, error_rate, latency, requests_per_second",
-                    "given": "",
+                    "given": None,
                 },
             )
         if not (self.groups or self.agents or self.categories or self.services or self.exposure):
             raise PydanticCustomError(
                 "groundwork",
                 "is about nothing",
-                {"allowed": "at least one of groups, agents, categories, services, exposure", "given": ""},
+                {"allowed": "at least one of groups, agents, categories, services, exposure", "given": None},
             )
         return self
 

@@ -8,37 +8,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from groundwork.manifest.source import Key, Mark, Source
+from groundwork.manifest.source import Key, Source
 
 
 def merge(base: Source, overlay: Source) -> Source:
-    """Return a new Source with ``overlay`` laid over ``base``; each value keeps the mark of its own file."""
-    marks = dict(base.marks)
-    data = _merge_mapping(base.data, overlay.data, (), marks, overlay.marks)
+    """Return a new Source with ``overlay`` laid over ``base``; each value keeps the mark of its own file.
+
+    A key that the overlay removes keeps the overlay's mark, so that a message about its absence names the
+    line that removed it.
+    """
+    replaced: set[Key] = set()
+    data = _merge_mapping(base.data, overlay.data, (), replaced)
+    marks = {path: mark for path, mark in base.marks.items() if not _is_below(path, replaced)}
+    marks.update({path: mark for path, mark in overlay.marks.items() if _is_below(path, replaced)})
     return Source(data, marks)
 
 
-def _merge_mapping(
-    base: dict[str, Any], overlay: dict[str, Any], path: Key, marks: dict[Key, Mark], new: dict[Key, Mark]
-) -> dict[str, Any]:
+def _merge_mapping(base: dict[str, Any], overlay: dict[str, Any], path: Key, replaced: set[Key]) -> dict[str, Any]:
+    """Merge two mappings; the paths at which the overlay's value counts alone are added to ``replaced``."""
     result = dict(base)
     for key, value in overlay.items():
         here = (*path, key)
+        if isinstance(value, dict) and isinstance(result.get(key), dict):
+            result[key] = _merge_mapping(result[key], value, here, replaced)
+            continue
+        replaced.add(here)
         if value is None:
             result.pop(key, None)
-            _forget(marks, here)
-        elif isinstance(value, dict) and isinstance(result.get(key), dict):
-            result[key] = _merge_mapping(result[key], value, here, marks, new)
         else:
-            _forget(marks, here)
-            marks.update({mark: new[mark] for mark in new if mark[: len(here)] == here})
             result[key] = _without_nulls(value)
     return result
 
 
-def _forget(marks: dict[Key, Mark], path: Key) -> None:
-    for known in [known for known in marks if known[: len(path)] == path]:
-        del marks[known]
+def _is_below(path: Key, replaced: set[Key]) -> bool:
+    return any(path[:length] in replaced for length in range(1, len(path) + 1))
 
 
 def _without_nulls(value: Any) -> Any:

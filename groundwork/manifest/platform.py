@@ -15,7 +15,9 @@ from groundwork.manifest.observability import Observability
 from groundwork.manifest.runtime import Runtime
 from groundwork.manifest.secrets import SecretDeclaration
 from groundwork.manifest.services import SERVICE_KINDS, Service
+from groundwork.manifest.trials import Trials
 from groundwork.manifest.values import HostGroup, Model, Name
+from groundwork.manifest.workflows import Workflow
 
 
 class Platform(Model):
@@ -40,6 +42,10 @@ class Platform(Model):
     maintenance: dict[Name, MaintenanceWindow] = {}
     schedules: dict[Name, Schedule] = {}
     secrets: dict[Name, SecretDeclaration] = {}
+    workflows: dict[Name, Workflow] = {}
+    """Tasks that agents solve together."""
+    trials: Trials = Trials()
+    """The load it must carry and the faults it must survive."""
     lab: Lab
 
     @field_validator("services", mode="before")

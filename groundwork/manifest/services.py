@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from groundwork.manifest.values import Count, Duration, Flag, HostGroup, Model, Name, Port, Protocol, Size
+from groundwork.manifest.values import Count, Duration, Flag, HostGroup, Model, Name, Port, Protocol, Size, Version
 
 
 class RedisSnapshot(Model):
@@ -42,6 +42,8 @@ class RedisService(Model):
 
     kind: Literal["redis"]
     description: str = ""
+    minimum_version: Version | None = None
+    """Oldest version that serves the platform; checked against what the release's packages offer."""
     hosts: HostGroup
     port: Port = 6379
     mode: Literal["standalone", "replicated", "cluster"] = "standalone"
@@ -98,6 +100,8 @@ class PostgresqlService(Model):
 
     kind: Literal["postgresql"]
     description: str = ""
+    minimum_version: Version | None = None
+    """Oldest version that serves the platform; checked against what the release's packages offer."""
     hosts: HostGroup
     """Hosts of the primary: the first host of the group is it, the others are streaming replicas."""
     port: Port = 5432
@@ -123,6 +127,8 @@ class NatsService(Model):
 
     kind: Literal["nats"]
     description: str = ""
+    minimum_version: Version | None = None
+    """Oldest version that serves the platform; checked against what the release's packages offer."""
     hosts: HostGroup
     port: Port = 4222
     monitoring_port: Port = 8222

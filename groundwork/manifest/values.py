@@ -25,7 +25,7 @@ class Model(BaseModel):
 
 
 def _wrong(given: Any, allowed: str) -> PydanticCustomError:
-    return PydanticCustomError("groundwork", "is not valid", {"allowed": allowed, "given": str(given)})
+    return PydanticCustomError("groundwork", "is not valid", {"allowed": allowed, "given": given})
 
 
 def parse_size(value: Any) -> int:
@@ -163,5 +163,8 @@ Calendar = Annotated[
     StringConstraints(pattern=r"^(minutely|hourly|daily|weekly|monthly|quarterly|yearly|[A-Za-z0-9*:,./~ -]{4,80})$"),
 ]
 """A systemd calendar expression (man systemd.time), such as ``Sun *-*-* 02:00:00 UTC``."""
+
+Version = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=40)]
+"""A version made of numbers, in quotes: ``"6.2"``."""
 
 Protocol = Literal["tcp", "udp"]
