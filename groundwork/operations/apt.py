@@ -78,8 +78,6 @@ def packages(
         yield StringCommand("systemctl mask --quiet --", QuoteString(unit))
     yield StringCommand(_update_command(cache_time))
     # Mends what an interrupted run left unpacked; does nothing otherwise.
-    yield StringCommand(
-        _logged("DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a")
-    )
+    yield StringCommand(_logged("DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a"))
     choice = "" if recommends else "--no-install-recommends "
     yield StringCommand(_logged(f"{_APT} install --allow-downgrades {choice}{' '.join(missing)}"))

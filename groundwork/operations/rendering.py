@@ -26,9 +26,7 @@ def _environment(folder: Path) -> Environment:
 
 def _refuse_secret(value: object) -> object:
     if isinstance(value, SecretValue):
-        raise ValueError(
-            "the template uses a secret: render it with render_secret and write it with secret_file"
-        )
+        raise ValueError("the template uses a secret: render it with render_secret and write it with secret_file")
     return value
 
 

@@ -6,6 +6,7 @@ from this run, so a run that was killed between writing a file and restarting is
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Generator, Mapping, Sequence
 
@@ -20,6 +21,7 @@ from groundwork.operations.placement import PLACEHOLDER
 from groundwork.operations.validated_files import validated_file
 
 FOLDER = "/etc/systemd/system"
+UNIT_FOLDERS = (FOLDER, "/run/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system")
 # It exits 1 on a setting it does not know, too; without --recursive-errors=no a warning about another unit
 # would refuse ours. Manual pages are not there on a small host.
 VERIFY = ("systemd-analyze", "verify", "--man=no", "--recursive-errors=no")
@@ -42,6 +44,22 @@ def unit(
     yield from validated_file._inner(f"{FOLDER}/{unit}", content, check=command, mode=mode)
 
 
+def _build_dropin_check(unit: str) -> str:
+    """Shell that judges a drop-in together with its unit, in a directory of their own.
+
+    The unit's file is looked up by hand: systemctl knows none while the unit is masked.
+    """
+    name = shlex.quote(unit)
+    template = shlex.quote(re.sub(r"@[^.]*\.", "@.", unit))
+    return (
+        "stage=$(mktemp -d) && trap 'rm -rf -- \"$stage\"' EXIT && "
+        f'mkdir "$stage/"{name}.d && cp -- {PLACEHOLDER} "$stage/"{name}.d/ && '
+        f"for folder in {' '.join(UNIT_FOLDERS)}; do for file in $folder/{name} $folder/{template}; do "
+        'test -f "$file" && cp -- "$file" "$stage/" && break 2; done; done; '
+        f'SYSTEMD_UNIT_PATH="$stage": {shlex.join(VERIFY)} "$stage/"{name}'
+    )
+
+
 @operation()
 def dropin(unit: str, dropin: str, content: str) -> Generator[PyinfraCommand, None, None]:
     """
@@ -51,14 +69,7 @@ def dropin(unit: str, dropin: str, content: str) -> Generator[PyinfraCommand, No
     + dropin: the drop-in's file name, for example ``50-groundwork.conf``
     + content: the whole file, no secret in it
     """
-    name = shlex.quote(unit)
-    check = (
-        "stage=$(mktemp -d) && trap 'rm -rf -- \"$stage\"' EXIT && "
-        f'mkdir "$stage/"{name}.d && cp -- {PLACEHOLDER} "$stage/"{name}.d/ && '
-        f"fragment=$(systemctl show --property=FragmentPath --value -- {name}) && "
-        f'{{ test -z "$fragment" || cp -- "$fragment" "$stage/"{name}; }} && '
-        f'SYSTEMD_UNIT_PATH="$stage": {shlex.join(VERIFY)} "$stage/"{name}'
-    )
+    check = _build_dropin_check(unit)
     yield from validated_file._inner(f"{FOLDER}/{unit}.d/{dropin}", content, check=check)
 
 
