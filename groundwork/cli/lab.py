@@ -23,9 +23,7 @@ from groundwork.problems import ProblemError
 
 app = typer.Typer(no_args_is_help=True, help="Test hosts on this machine: bring them up, use them, remove them.")
 
-Name = Annotated[
-    str, typer.Option("--name", "-n", envvar="GROUNDWORK_LAB", help="Name of the lab.", show_default=True)
-]
+Name = Annotated[str, typer.Option("--name", "-n", envvar="GROUNDWORK_LAB", help="Name of the lab.", show_default=True)]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 
 

@@ -95,15 +95,11 @@ def _bootstrap(client: docker.DockerClient, recipe: Recipe, scratch: Path, say: 
     tree = Path(tempfile.mkdtemp(prefix=f"{recipe.release}-", dir=scratch))
     try:
         # In namespaces of its own and tied to our life: a killed build leaves no mount and no process behind.
-        guard = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        command = ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", recipe.release]
-        mirror = [recipe.mirror] if recipe.mirror else []
-        run_as_root(
-            ["env", "PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"]
-            + [*guard, *command, str(tree / "root"), *mirror],
-            f"debootstrap of {recipe.release}",
-            timeout=DEBOOTSTRAP_SECONDS,
-        )
+        command = ["env", "PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"]
+        command += ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork", "--kill-child"]
+        command += ["debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}", recipe.release]
+        command += [str(tree / "root"), *([recipe.mirror] if recipe.mirror else [])]
+        run_as_root(command, f"debootstrap of {recipe.release}", timeout=DEBOOTSTRAP_SECONDS)
         say("importing it as an image")
         _import_tree(client, tree / "root", recipe.release)
     finally:
@@ -116,9 +112,7 @@ def _import_tree(client: docker.DockerClient, tree: Path, tag: str) -> None:
     command += ["--exclude=./var/cache/apt/archives/*.deb", "--exclude=./var/lib/apt/lists/*_*", "-c", "."]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as tar:
         changes = [f'LABEL {ROOTFS_LABEL}="{tag}"']
-        client.api.import_image_from_stream(
-            tar.stdout, repository=ROOTFS_REPOSITORY, tag=tag, changes=changes
-        )
+        client.api.import_image_from_stream(tar.stdout, repository=ROOTFS_REPOSITORY, tag=tag, changes=changes)
     if tar.returncode != 0:
         raise lab_error("the bootstrapped tree could not be packed")
 

@@ -9,6 +9,11 @@ from pyinfra.api.exceptions import InventoryError
 
 from groundwork.lab.boot import USER
 from groundwork.lab.state import LabSpec, LabState, current_name
+from groundwork.problems import Problem, ProblemError
+
+class NoLabError(ProblemError, InventoryError):
+    """There is no such lab. Plain pyinfra prints its own errors as one line, our commands print problems."""
+
 
 HostEntry = tuple[str, dict[str, Any]]
 
@@ -41,14 +46,13 @@ def build_inventory(state: LabState, spec: LabSpec) -> dict[str, Any]:
 def load_groups(name: str | None = None, root: Path | None = None) -> dict[str, list[HostEntry]]:
     """Return each inventory group's hosts, as pyinfra wants them: ``(name, host data)``.
 
-    ``name`` is the lab's name (by default from ``GROUNDWORK_LAB``). Raises pyinfra's InventoryError, which it
-    prints as one line, where there is no such lab.
+    ``name`` is the lab's name (by default from ``GROUNDWORK_LAB``). Raises NoLabError.
     """
     state = LabState(name or current_name(), root)
     data = state.read_inventory()
     if data is None:
         option = "" if state.name == "default" else f" --name {state.name}"
-        raise InventoryError(f"no lab named {state.name}: ./gw lab up{option}")
+        raise NoLabError([Problem(f"no lab named {state.name}: ./gw lab up{option}")])
     groups: dict[str, list[HostEntry]] = {}
     for host in data["hosts"]:
         for group in host["groups"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 LAB_LABEL = "groundwork.lab"
 ROOT_LABEL = "groundwork.root"
@@ -20,6 +21,6 @@ def object_prefix(root: Path, lab: str) -> str:
     return f"gw-{hashlib.sha256(str(root).encode()).hexdigest()[:4]}-{lab}"
 
 
-def lab_filter(root: Path, lab: str) -> dict[str, list[str]]:
+def lab_filter(root: Path, lab: str) -> dict[str, Any]:
     """Return the engine's filter for everything of one lab."""
     return {"label": [f"{LAB_LABEL}={lab}", f"{ROOT_LABEL}={root_label(root)}"]}

@@ -48,6 +48,4 @@ def install_packages(packages: Sequence[str]) -> None:
         raise lab_error(f"{', '.join(packages)} needed, and this machine has no apt-get", allowed="Debian")
     apt = ["env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=300"]
     run_as_root([*apt, "update"], "apt-get update")
-    run_as_root(
-        [*apt, "install", "-y", "--no-install-recommends", *packages], f"installing {' '.join(packages)}"
-    )
+    run_as_root([*apt, "install", "-y", "--no-install-recommends", *packages], f"installing {' '.join(packages)}")

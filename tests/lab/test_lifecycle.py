@@ -1,0 +1,116 @@
+"""Labs come up, are completed after a kill at any moment, stand side by side and go without a trace."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import docker
+import pytest
+
+from groundwork.lab.state import LabState
+
+ROOT = Path(__file__).resolve().parents[2]
+NAME = "selftest"
+OTHER = "selftest-2"
+
+
+def traces(name: str) -> list[str]:
+    """Everything that still tells of a lab."""
+    client = docker.from_env()
+    filters = {"label": [f"groundwork.lab={name}", f"groundwork.root={ROOT}"]}
+    found = [str(container.name) for container in client.containers.list(all=True, filters=filters)]
+    found += [str(network.name) for network in client.networks.list(filters=filters)]
+    found += [str(volume.name) for volume in client.volumes.list(filters=filters)]
+    state = LabState(name, ROOT)
+    return found + [str(path) for path in (state.folder, state.secrets_key) if path.exists()]
+
+
+@pytest.fixture(autouse=True)
+def clean(lab_command) -> Iterator[None]:
+    yield
+    for name in (NAME, OTHER):
+        lab_command("down", "--name", name)
+
+
+def up(lab_command, name: str = NAME, *more: str) -> dict:
+    done = lab_command("up", "--no-apply", "--json", "--name", name, *more)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def actions(result: dict) -> set[str]:
+    return {host["action"] for host in result["hosts"]}
+
+
+def test_second_up_keeps_the_hosts_and_a_stopped_one_is_started(lab_command):
+    first = up(lab_command)
+    assert actions(first) == {"created"}
+    assert {host["state"] for host in first["hosts"]} == {"running"}
+    assert actions(up(lab_command)) == {"kept"}
+
+    marker = lab_command("exec", "--name", NAME, "app", "--", "touch /var/tmp/marker; cat /etc/machine-id")
+    container = next(c for c in docker.from_env().containers.list() if c.name.endswith(f"-{NAME}-app"))
+    container.stop(timeout=20)
+    assert lab_command("status", "--name", NAME).returncode == 1
+    third = up(lab_command)
+    assert {host["name"]: host["action"] for host in third["hosts"]} == {"app": "started", "data": "kept"}
+    again = lab_command("exec", "--name", NAME, "app", "--", "test -e /var/tmp/marker && cat /etc/machine-id")
+    assert again.returncode == 0
+    assert again.stdout == marker.stdout
+
+
+def test_up_is_refused_for_another_release(lab_command):
+    up(lab_command)
+    done = lab_command("up", "--no-apply", "--name", NAME, "--release", "bookworm")
+    assert done.returncode == 1
+    assert "lab down --name selftest` first" in done.stderr
+
+
+def test_two_labs_do_not_reach_each_other(lab_command):
+    first, second = up(lab_command), up(lab_command, OTHER)
+    assert first["spec"]["subnet"] != second["spec"]["subnet"]
+    address = second["hosts"][0]["address"]
+    probe = "import socket, sys; socket.create_connection((sys.argv[1], 22), 3)"
+    inside = lab_command("exec", "--name", OTHER, "data", "--", "python3", "-c", probe, address)
+    across = lab_command("exec", "--name", NAME, "data", "--", "python3", "-c", probe, address)
+    assert inside.returncode == 0
+    assert across.returncode != 0
+    assert lab_command("down", "--name", NAME).returncode == 0
+    assert lab_command("status", "--name", OTHER).returncode == 0
+
+
+def test_down_leaves_no_trace(lab_command):
+    up(lab_command)
+    key = LabState(NAME, ROOT).secrets_key
+    key.parent.mkdir(parents=True, exist_ok=True)
+    key.write_text("key")
+    assert traces(NAME)
+    assert lab_command("down", "--name", NAME).returncode == 0
+    assert traces(NAME) == []
+
+
+@pytest.mark.slow
+def test_up_killed_at_any_moment_is_completed_by_the_next_and_cleaned_by_down(lab_command):
+    start = time.monotonic()
+    up(lab_command)
+    whole = time.monotonic() - start
+    lab_command("down", "--name", NAME)
+    chance = random.Random(20260101)
+    for attempt in range(10):
+        command = [sys.executable, "-m", "groundwork.cli.lab", "up", "--no-apply", "--name", NAME]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(whole * chance.uniform(0.3, 1.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        if attempt % 2:
+            result = up(lab_command)
+            assert {host["state"] for host in result["hosts"]} == {"running"}
+        assert lab_command("down", "--name", NAME).returncode == 0
+        assert traces(NAME) == []
