@@ -1,0 +1,1 @@
+"""Agents that any platform can use."""

@@ -1,0 +1,1 @@
+"""The agents of chorus, a predictor of conflicts between agents."""

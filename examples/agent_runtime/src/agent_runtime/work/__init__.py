@@ -1,0 +1,1 @@
+"""Request and reply work between agents, kept in Redis."""

@@ -1,0 +1,192 @@
+"""What the tests of the example runtime share: the package on the path, a Redis server, and runtime processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parents[3] / "examples" / "agent_runtime" / "src"
+sys.path.insert(0, str(SOURCE))
+
+PASSWORD = "a-password-for-the-tests-only"
+LLM_KEY = "llm-key-canary-0123456789"
+
+
+def find_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class RedisServer:
+    """A Redis server with the kind of user that a platform's process gets."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = find_port()
+        self._folder = folder
+        configuration = folder / "redis.conf"
+        configuration.write_text(
+            f"port {self.port}\nbind 127.0.0.1\ndir {folder}\nappendonly yes\nappendfsync everysec\n"
+            f"user runtime on >{PASSWORD} ~chorus:* +@all -@admin -@dangerous -@scripting\n"
+        )
+        self.start()
+
+    def start(self) -> None:
+        log = (self._folder / "redis.log").open("ab")
+        self._process = subprocess.Popen(["redis-server", str(self._folder / "redis.conf")], stdout=log, stderr=log)
+        for _ in range(100):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise RuntimeError("redis-server does not listen")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(10)
+
+    def command(self, *words: str) -> str:
+        done = subprocess.run(
+            ["redis-cli", "-p", str(self.port), *words], capture_output=True, text=True, check=True, timeout=10
+        )
+        return done.stdout.strip()
+
+
+@pytest.fixture
+def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    if not shutil.which("redis-server"):
+        pytest.skip("redis-server is not installed (apt-get install redis-server)")
+    folder = tmp_path / "redis"
+    folder.mkdir()
+    server = RedisServer(folder)
+    yield server
+    server.stop()
+
+
+class RuntimeProcess:
+    """A running `python -m agent_runtime`."""
+
+    def __init__(self, folder: Path, name: str, agents: list[dict[str, Any]], redis_port: int, **settings: str) -> None:
+        self.ports = {agent["name"]: agent["port"] for agent in agents}
+        credentials = folder / "credentials"
+        credentials.mkdir(exist_ok=True)
+        (credentials / "redis-password").write_text(PASSWORD + "\n")
+        (credentials / "llm-key").write_text(LLM_KEY)
+        endpoint = {"host": "data", "address": "127.0.0.1", "port": redis_port}
+        service = {"kind": "redis", "endpoints": [endpoint], "username": "runtime", "credential": "redis-password"}
+        self.instance = folder / f"{name}.json"
+        self.instance.write_text(
+            json.dumps(
+                {
+                    "platform": "chorus",
+                    "environment": "lab",
+                    "group": "core",
+                    "unit": name,
+                    "host": "app",
+                    "address": "127.0.0.1",
+                    "agents": agents,
+                    "services": {"redis": {**service, "keys": ["chorus:*"]}},
+                    "peers": {},
+                }
+            )
+        )
+        self.notify_path = folder / f"{name}.notify"
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(str(self.notify_path))
+        self._notify.settimeout(0.1)
+        self.log_path = folder / f"{name}.log"
+        self.environ = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": os.pathsep.join([str(SOURCE), str(folder)]),
+            "GROUNDWORK_INSTANCE_FILE": str(self.instance),
+            "CREDENTIALS_DIRECTORY": str(credentials),
+            "NOTIFY_SOCKET": str(self.notify_path),
+            "ENVIRONMENT": "lab",
+            "LLM_MODEL": "test-model",
+            "LLM_API_KEY_FILE": str(credentials / "llm-key"),
+            "REDIS_HOST": "127.0.0.1",
+            "REDIS_PASSWORD_FILE": str(credentials / "redis-password"),
+            **settings,
+        }
+        self.messages: list[str] = []
+        self.start()
+
+    def start(self) -> None:
+        log = self.log_path.open("ab")
+        command = [sys.executable, "-m", "agent_runtime"]
+        self.process = subprocess.Popen(command, env=self.environ, stderr=log, stdout=log)
+
+    def read_messages(self) -> list[str]:
+        """Take what was sent to the service manager since the last call."""
+        fresh = []
+        while True:
+            try:
+                fresh += self._notify.recv(65536).decode().split("\n")
+            except TimeoutError:
+                self.messages += fresh
+                return fresh
+
+    def wait_for_message(self, line: str, seconds: float = 15) -> None:
+        deadline = time.monotonic() + seconds
+        while line not in self.messages:
+            self.read_messages()
+            if time.monotonic() > deadline or (self.process.poll() is not None and line not in self.messages):
+                raise AssertionError(f"no {line} in {self.messages}\n{self.log_path.read_text()}")
+
+    def call(self, agent: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
+        data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.ports[agent]}{path}",
+            data=data,
+            headers={"Content-Type": "application/json", **headers},
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=20) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def stop(self) -> int:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(30)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(10)
+        self._notify.settimeout(0.1)
+
+
+StartRuntime = Callable[..., RuntimeProcess]
+
+
+@pytest.fixture
+def start_runtime(tmp_path: Path) -> Iterator[StartRuntime]:
+    """Start runtime processes: `start(name, {"agent": "module"}, redis_port, REPLICA=..., KEY=value...)`."""
+    started: list[RuntimeProcess] = []
+
+    def start(name: str, modules: dict[str, str], redis_port: int, replica: int = 1, **settings: str) -> RuntimeProcess:
+        agents = [
+            {"name": agent, "replica": replica, "module": module, "bind": "127.0.0.1", "port": find_port()}
+            for agent, module in modules.items()
+        ]
+        started.append(RuntimeProcess(tmp_path, name, agents, redis_port, **settings))
+        return started[-1]
+
+    yield start
+    for process in started:
+        if process.process.poll() is None:
+            process.kill()
