@@ -11,6 +11,7 @@ from groundwork.lab.boot import USER
 from groundwork.lab.state import LabSpec, LabState, current_name
 from groundwork.problems import Problem, ProblemError
 
+
 class NoLabError(ProblemError, InventoryError):
     """There is no such lab. Plain pyinfra prints its own errors as one line, our commands print problems."""
 
