@@ -81,6 +81,8 @@ def finish(
             host.log(f"Will remove {item.kind} {item.name}", logger.info)
     for item in removals:
         yield StringCommand(build_removal(item))
+    if any(item.kind == "unit" for item in removals):
+        yield StringCommand("systemctl daemon-reload")
     if items:
         yield _write(role, items)
     else:

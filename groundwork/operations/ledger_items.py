@@ -115,7 +115,6 @@ def _remove_unit(name: str) -> str:
             f"rm -rf -- {UNITS}/{quoted}.d",
             # Where the unit file vanished before, systemctl disable no longer knows its links.
             f"find {UNITS} -mindepth 2 -maxdepth 2 -type l -name {quoted} -delete",
-            "systemctl daemon-reload",
             f"systemctl reset-failed -- {running} 2>/dev/null || true",
         ]
     )
