@@ -105,6 +105,44 @@ def test_stop_finishes_what_is_in_flight(redis_server: Any, start_runtime: Any) 
     assert redis_server.command("XLEN", "chorus:work:worker") == "0"
 
 
+def test_stop_under_load_leaves_nothing_pending(redis_server: Any, start_runtime: Any) -> None:
+    process = start_runtime("busy", {"worker": WORKER}, redis_server.port, WORKER_SECONDS="0.02")
+    process.wait_for_message("READY=1")
+    for round_number in range(3):
+        for number in range(100):
+            fields = ["id", f"busy-{round_number}-{number}", "body", "{}", "submitted", "1.0"]
+            redis_server.command("XADD", "chorus:work:worker", "*", *fields)
+        assert process.stop() == 0
+        assert redis_server.command("XPENDING", "chorus:work:worker", "workers").split("\n")[0] == "0"
+        # What was not begun waits in the stream, and each that was begun has its result.
+        left = int(redis_server.command("XLEN", "chorus:work:worker"))
+        done = len(redis_server.command("KEYS", "chorus:result:*").split())
+        assert left + done == 100 * (round_number + 1)
+        process.start()
+
+
+def test_failures_name_the_exception_only_in_debug(redis_server: Any, start_runtime: Any, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(
+        "from starlette.routing import Route\n"
+        "from agent_runtime.agents.worker import Worker\n"
+        "class Broken(Worker):\n"
+        "    def routes(self):\n"
+        "        return [Route('/broken', self.fail)]\n"
+        "    async def fail(self, request):\n"
+        "        raise KeyError('inner detail')\n"
+        "create_agent = Broken\n"
+    )
+    for debug, shown in (("false", False), ("true", True)):
+        process = start_runtime(f"broken-{debug}", {"worker": "broken"}, redis_server.port, DEBUG=debug)
+        process.wait_for_message("READY=1")
+        code, text = process.call("worker", "/broken", **{"X-Request-Id": "trace-77"})
+        assert (code, "inner detail" in text) == (500, shown)
+        lines = [json.loads(line) for line in process.log_path.read_text().splitlines()]
+        failure = next(line for line in lines if line["message"] == "request failed")
+        assert (failure["agent"], failure["trace_id"], failure["level"]) == ("worker", "trace-77", "error")
+        assert "inner detail" in failure["exception"]
+
+
 def test_stop_is_bounded_and_leaves_work_pending(redis_server: Any, start_runtime: Any) -> None:
     settings = {"WORKER_SECONDS": "50", "WORK_TIMEOUT": "60", "STOP_TIMEOUT": "3"}
     process = start_runtime("endless", {"worker": WORKER}, redis_server.port, **settings)

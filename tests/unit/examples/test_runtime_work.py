@@ -71,10 +71,10 @@ def test_killed_workers_lose_nothing(redis_server: Any, start_runtime: Any) -> N
 def test_a_restart_of_redis_loses_nothing(redis_server: Any, start_runtime: Any) -> None:
     worker = start_runtime("worker", WORKER, redis_server.port, WORK_IDLE_SECONDS="1")
     worker.wait_for_message("READY=1")
-    load = start_load(worker, "--count", "100000", "--seconds", "5", "--concurrency", "10", "--timeout", "2")
+    load = start_load(worker, "--count", "100000", "--seconds", "7", "--concurrency", "10", "--timeout", "2")
     time.sleep(1.5)
     redis_server.stop()
-    time.sleep(0.5)
+    time.sleep(2.5)  # longer than the wait for a reply, so that new requests meet the closed port
     redis_server.start()
     result = finish(load)
     assert result["errors"] > 0, "the load never met the restart"

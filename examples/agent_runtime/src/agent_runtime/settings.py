@@ -14,6 +14,7 @@ LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 class RuntimeSettings:
     """What the launcher needs; a platform's own settings class adds to it."""
 
+    debug: bool = option("Error answers name the exception; not in production.", default=False)
     log_level: str = option("Least severe level that is logged.", default="INFO", choices=LOG_LEVELS)
     log_json: bool = option("Log lines are JSON objects.", default=True)
     log_file: str | None = option("Log file, besides the journal.", default=None, pattern=r"/.+")

@@ -21,6 +21,7 @@ from agent_runtime.agent import Agent, set_current_agent
 from agent_runtime.answers import answer, answer_error
 from agent_runtime.logs import current_trace
 from agent_runtime.metrics import CONTENT_TYPE, AgentMetrics
+from agent_runtime.secret import redact
 
 log = logging.getLogger(__name__)
 
@@ -107,7 +108,8 @@ def build_app(agent: Agent, check_services: Checks) -> Starlette:
 
     async def report_failure(request: Request, error: Exception) -> Response:
         log.error("request failed", exc_info=error, extra={"path": request.url.path[:200]})
-        return answer_error(500, "the request failed; the log says why")
+        details = {"exception": redact(f"{type(error).__name__}: {error}")} if context.settings.debug else {}
+        return answer_error(500, "the request failed; the log says why", **details)
 
     routes = [
         Route("/health", show_health),

@@ -20,7 +20,6 @@ class ChorusSettings(RuntimeSettings):
     """Figures and defaults are those of the system's own documents."""
 
     environment: str = option("Name of the environment.", choices=ENVIRONMENTS)
-    debug: bool = option("Details in error answers; not in production.", default=False)
     llm_api_key: Secret = option("Key of the language model's API.", minimum=8, maximum=512)
     llm_model: str = option("Name of the language model.", pattern=r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}")
     llm_timeout: float = option("Seconds to wait for the model.", default=30.0, minimum=1, maximum=600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -46,9 +47,18 @@ class Consumer:
         self._running: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
         self._changed = asyncio.Event()
+        self._fetch_ended = asyncio.Event()
+        self._fetch_ended.set()
 
     async def fetch(self) -> None:
         """Take new requests for as long as there is room, until `stop`."""
+        self._fetch_ended.clear()
+        try:
+            await self._fetch_until_stopped()
+        finally:
+            self._fetch_ended.set()
+
+    async def _fetch_until_stopped(self) -> None:
         wait = 0.1
         recovered = False
         while not self._stopping:
@@ -91,6 +101,10 @@ class Consumer:
         self._stopping = True
         self._changed.set()
         deadline = time.monotonic() + seconds
+        # A read that waits at the server may still bring requests; cut off, they would stay pending unseen.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(min(seconds, LONGEST_BLOCK_SECONDS + 0.5)):
+                await self._fetch_ended.wait()
         while self._running and (left := deadline - time.monotonic()) > 0:
             await asyncio.wait(list(self._running.values()), timeout=left)
         abandoned = list(self._running.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import time
@@ -74,7 +75,9 @@ class RequestClient:
                 return await asyncio.shield(future)
         except TimeoutError:
             # The notice of the reply may be lost with a failing Redis; the result itself is what counts.
-            outcome = await self.find_outcome(identifier)
+            outcome = None
+            with contextlib.suppress(StoreError):
+                outcome = await self.find_outcome(identifier)
             if outcome is None:
                 raise ReplyTimeoutError(f"{agent} has not answered {identifier} in {timeout:g} s") from None
             return outcome
