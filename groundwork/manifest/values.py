@@ -48,6 +48,23 @@ def parse_duration(value: Any) -> float:
     return float(match[1]) * _DURATION_UNITS[match[2]]
 
 
+def format_size(size: int) -> str:
+    """Write a number of bytes with the largest binary unit that leaves a whole number."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if size and size % _SIZE_UNITS[unit] == 0:
+            return f"{size // _SIZE_UNITS[unit]}{unit}"
+    return f"{size}B"
+
+
+def format_duration(seconds: float) -> str:
+    """Write a number of seconds with the largest unit that leaves a whole number; milliseconds at the finest."""
+    for unit in ("w", "d", "h", "m", "s"):
+        count = seconds / _DURATION_UNITS[unit]
+        if seconds and count.is_integer():
+            return f"{int(count)}{unit}"
+    return f"{round(seconds * 1000)}ms" if seconds else "0s"
+
+
 def parse_percent(value: Any) -> Decimal:
     """Turn a number of percent (0 to 100) into an exact decimal: 99.9 stays 99.9."""
     try:
