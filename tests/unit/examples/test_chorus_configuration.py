@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
-
 from agent_runtime.chorus.settings import ChorusSettings
 from agent_runtime.chorus.validate import SCHEMA_FILE, find_problems, main, render_schema
 from agent_runtime.configuration import ConfigurationError, parse_environment_file, read_settings
 from agent_runtime.options import Definition, list_definitions, parse_value
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
 
 GOOD = {
     "ENVIRONMENT": "production",

@@ -10,9 +10,8 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from starlette.routing import Route
-
 from agent_runtime.chorus.api import Api
+from starlette.routing import Route
 
 FOLDER = Path(__file__).resolve().parents[3] / "examples" / "chorus_dashboard"
 SCRIPT = (FOLDER / "dashboard.js").read_text()
@@ -68,7 +67,7 @@ def test_script_uses_elements_and_endpoints_that_exist(page: Page) -> None:
 
 
 def test_page_can_be_read_without_sight(page: Page) -> None:
-    tags = {tag: attributes for tag, attributes in page.tags}
+    tags = dict(page.tags)
     assert tags["html"]["lang"] == "en"
     labelled = [attributes["aria-labelledby"] for tag, attributes in page.tags if tag == "section"]
     identifiers = {attributes.get("id") for _, attributes in page.tags}

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-
 from agent_runtime.chorus.prediction import compute_risk
 from agent_runtime.chorus.trust import change_score
 
@@ -113,7 +112,7 @@ def test_api_predicts_refuses_and_hides(redis_server: Any, start_runtime: Any, t
     assert (status["agents"], status["untrusted"], status["conflicts"]) == (9, 1, 8)
     assert process.call("predictor", "/api/v1/system/health") == (200, '{"status":"healthy","problems":[]}')
 
-    refused = {
+    refused: dict[int, list[Any]] = {
         422: [{}, {"agent": "a", "peer": "a", "kind": "conflict"}, {"agent": "a\n", "peer": "b", "kind": "conflict"}],
         400: [b"{", b"[]", b"[" * 60000],
         413: [{"agent": "a" * 70000}],
@@ -162,3 +161,35 @@ def test_api_predicts_refuses_and_hides(redis_server: Any, start_runtime: Any, t
 
     for path in (tmp_path / "credentials").iterdir():
         assert path.read_text().strip() not in seen
+
+
+def test_simulated_agents_meet_ask_and_report(redis_server: Any, start_runtime: Any) -> None:
+    predictor = start_runtime("api", PREDICTOR, redis_server.port, PREDICTION_INTERVAL="0.2")
+    predictor.wait_for_message("READY=1")
+    simulator = start_runtime(
+        "simulator",
+        {"simulator": "agent_runtime.chorus.simulator"},
+        redis_server.port,
+        API_PORT=str(predictor.ports["predictor"]),
+        AGENTS_MIN="10",
+        AGENTS_MAX="10",
+        AGENT_REQUEST_INTERVAL_MIN="0.1",
+        AGENT_REQUEST_INTERVAL_MAX="0.2",
+    )
+    simulator.wait_for_message("READY=1")
+    deadline = time.monotonic() + 20
+    status: dict[str, Any] = {"agents": 0}
+    while status["agents"] < 10 or status["conflicts"] == 0 or status["cooperations"] < 50:
+        assert time.monotonic() < deadline, status
+        time.sleep(0.2)
+        status = json.loads(predictor.call("predictor", "/api/v1/system/status")[1])
+    assert status["agents"] == 10
+    metrics = predictor.call("predictor", "/metrics")[1]
+    assessed = next(line for line in metrics.split("\n") if line.startswith('agent_work_total{outcome="processed"}'))
+    assert float(assessed.split()[1]) >= 50
+    assert simulator.stop() == 0
+    # Each request's identifier is in the log lines of both sides.
+    lines = [json.loads(line) for line in predictor.log_path.read_text().splitlines()]
+    counted = [line for line in lines if line["message"] == "interaction counted"]
+    assert all(line["trace_id"] == line["interaction"] for line in counted)
+    assert [line for line in simulator.log_path.read_text().splitlines() if '"warning"' in line] == []

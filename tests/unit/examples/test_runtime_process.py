@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from agent_runtime.instance import InstanceError, parse_instance
 from agent_runtime.secret import Secret, SecretError, read_secret, redact
 from agent_runtime.web import find_trace
@@ -188,7 +187,7 @@ def test_bad_starts_say_why(redis_server: Any, start_runtime: Any) -> None:
 
 def test_instance_reports_every_problem() -> None:
     agent = {"name": "a", "replica": 1, "module": "m", "bind": "127.0.0.1", "port": 8000}
-    top = {key: "x" for key in ("platform", "environment", "group", "unit", "host", "address")}
+    top = dict.fromkeys(("platform", "environment", "group", "unit", "host", "address"), "x")
     assert parse_instance({**top, "agents": [agent]}).agents[0].port == 8000
     bad = {**top, "unit": "", "agents": [{**agent, "port": 0}, {**agent, "module": None}], "peers": []}
     with pytest.raises(InstanceError) as caught:

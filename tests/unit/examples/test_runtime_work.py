@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from agent_runtime.load import find_percentile
 from agent_runtime.work.entries import compute_wait
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 MASK = "***"
@@ -24,7 +25,8 @@ class Secret:
     def __init__(self, value: str) -> None:
         self._value = value
         if len(value) >= SHORTEST_REDACTED:
-            _known.add(value)
+            # Log lines are JSON: there a quote or a backslash in a secret looks different.
+            _known.update((value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]))
 
     def reveal(self) -> str:
         """Return the value in clear, for the one call that needs it."""
