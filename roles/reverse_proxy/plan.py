@@ -1,0 +1,270 @@
+"""What nginx serves on one host, decided from the manifest and the topology alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+from groundwork.manifest.exposure import Exposure, RateLimit, Route
+from groundwork.manifest.platform import Platform
+from groundwork.topology.model import Endpoint, Site, Topology
+
+WWW = "/var/lib/groundwork/www"
+STREAMING_IDLE = 3600.0
+"""Seconds that an open stream may be silent, where the route's own timeout is shorter."""
+
+
+@dataclass(frozen=True)
+class Zone:
+    """A counter of requests per client address; ``rate`` is in nginx's form (``50r/s``, ``30r/m``)."""
+
+    name: str
+    rate: str
+    burst: int
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """Agents that share the requests of a route; each server is ``address:port``."""
+
+    name: str
+    servers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PlannedRoute:
+    """One path of a site. ``kind`` is ``agent``, ``static`` or ``denied``."""
+
+    path: str
+    kind: str
+    upstream: str = ""
+    root: str = ""
+    single_page: bool = False
+    timeout_ms: int = 0
+    streaming: bool = False
+    zone: Zone | None = None
+
+    @property
+    def matches(self) -> tuple[str, ...]:
+        """What nginx matches: ``/docs`` means itself and what lies below it, and not ``/docs-old``."""
+        if self.path == "/":
+            return ("/",)
+        if self.path.endswith("/"):
+            return (f"^~ {self.path}",)
+        return (f"= {self.path}", f"^~ {self.path}/")
+
+
+@dataclass(frozen=True)
+class PlannedSite:
+    """One exposure on this host."""
+
+    name: str
+    key: str
+    """The name as part of nginx's variables and zones."""
+    server_names: tuple[str, ...]
+    addresses: tuple[str, ...]
+    """Addresses to listen on, IPv6 in brackets; ``*`` for all."""
+    port: int
+    redirect_port: int | None
+    certificate: str
+    """Path of the file with certificate chain and key."""
+    certificate_names: tuple[str, ...]
+    """What a self-signed certificate is made for; empty where it is uploaded."""
+    protocols: tuple[str, ...]
+    routes: tuple[PlannedRoute, ...]
+    zone: Zone
+    cors_origins: tuple[str, ...]
+    clients: tuple[str, ...]
+    """Networks that may reach it; empty for everybody."""
+    maximum_body: int
+    content_security_policy: str
+
+
+@dataclass(frozen=True)
+class Listener:
+    """The answer to requests for unknown names at one address and port.
+
+    ``certificate`` is that of a self-signed site there, which also answers at its bare address; without one,
+    the TLS handshake itself is refused. ``plain`` is a redirect port.
+    """
+
+    socket: str
+    plain: bool
+    certificate: str = ""
+    protocols: tuple[str, ...] = ()
+    """Of all sites there: before nginx 1.27 the first server of a socket decides for the others."""
+
+
+@dataclass(frozen=True)
+class ProxyPlan:
+    """Everything that nginx does on one host."""
+
+    sites: tuple[PlannedSite, ...]
+    upstreams: tuple[Upstream, ...]
+    listeners: tuple[Listener, ...]
+
+    @property
+    def zones(self) -> tuple[Zone, ...]:
+        """Every counter of requests, sites' first."""
+        own = [site.zone for site in self.sites]
+        return tuple(own + [route.zone for site in self.sites for route in site.routes if route.zone])
+
+
+def folders(platform: str) -> tuple[str, str]:
+    """Return where the platform's nginx configuration and its certificates lie on a host."""
+    base = f"/etc/groundwork/{platform}/nginx"
+    return base, f"{base}/tls"
+
+
+def plan_proxy(
+    platform: Platform, topology: Topology, host: str, roots: Mapping[tuple[str, str], str]
+) -> ProxyPlan | None:
+    """Decide what nginx serves on ``host``; None where nothing is exposed there.
+
+    ``roots`` gives the document root for each static route, by exposure and path.
+    """
+    placed = topology.sites_on(host)
+    if not placed:
+        return None
+    reachable: dict[str, list[Endpoint]] = {}
+    for endpoint in topology.endpoints:
+        if endpoint.kind == "agent":
+            reachable.setdefault(endpoint.name, []).append(endpoint)
+    upstreams: dict[str, Upstream] = {}
+    data = topology.inventory.host(host).data
+    sites = tuple(_plan_site(platform, site, data, reachable, roots, upstreams) for site in placed)
+    return ProxyPlan(sites, tuple(upstreams.values()), tuple(_list_listeners(sites)))
+
+
+def _plan_site(
+    platform: Platform,
+    site: Site,
+    data: Mapping[str, Any],
+    reachable: Mapping[str, list[Endpoint]],
+    roots: Mapping[tuple[str, str], str],
+    upstreams: dict[str, Upstream],
+) -> PlannedSite:
+    exposure = platform.exposure[site.exposure]
+    key = site.exposure.replace("-", "__")
+    addresses = listen_addresses(site.address, data)
+    bare = tuple(address.strip("[]") for address in addresses if address != "*")
+    names = tuple(dict.fromkeys(exposure.server_names))
+    certificate_names: tuple[str, ...] = ()
+    if exposure.tls.source == "self_signed":
+        # Nobody else vouches for the certificate, so it may name the bare host too, and the site answers there.
+        names = tuple(dict.fromkeys([*names, *_host_name(site.host), *bare]))
+        certificate_names = names
+    routes = tuple(
+        _plan_route(platform, site.exposure, key, index, path, route, reachable, roots, upstreams)
+        for index, (path, route) in enumerate(exposure.routes.items())
+    )
+    if "/" not in exposure.routes:
+        routes = (*routes, PlannedRoute("/", "denied"))
+    return PlannedSite(
+        name=site.exposure,
+        key=key,
+        server_names=tuple(f"[{name}]" if ":" in name else name for name in names),
+        addresses=addresses,
+        port=site.port,
+        redirect_port=exposure.redirect_port,
+        certificate=f"{folders(platform.platform)[1]}/{site.exposure}.pem",
+        certificate_names=certificate_names,
+        protocols=tuple(sorted(set(exposure.tls.protocols))),
+        routes=routes,
+        zone=_zone(key, exposure.rate_limit),
+        cors_origins=tuple(dict.fromkeys(exposure.cors_origins)),
+        clients=_client_networks(exposure),
+        maximum_body=exposure.maximum_body,
+        content_security_policy=exposure.content_security_policy,
+    )
+
+
+def _plan_route(
+    platform: Platform,
+    exposure: str,
+    key: str,
+    index: int,
+    path: str,
+    route: Route,
+    reachable: Mapping[str, list[Endpoint]],
+    roots: Mapping[tuple[str, str], str],
+    upstreams: dict[str, Upstream],
+) -> PlannedRoute:
+    zone = _zone(f"{key}_{index}", route.rate_limit) if route.rate_limit else None
+    if route.denied:
+        return PlannedRoute(path, "denied")
+    if route.static is not None:
+        return PlannedRoute(path, "static", root=roots[exposure, path], single_page=route.single_page, zone=zone)
+    agents = [route.agent] if route.agent else list(platform.groups[str(route.group)].agents)
+    servers = dict.fromkeys(
+        f"{_bracketed(endpoint.address)}:{endpoint.port}" for agent in agents for endpoint in reachable.get(agent, ())
+    )
+    if not servers:
+        # A group without a port answers nothing.
+        return PlannedRoute(path, "denied")
+    name = f"{platform.platform}-{'agent' if route.agent else 'group'}-{route.agent or route.group}"
+    upstreams[name] = Upstream(name, tuple(servers))
+    timeout = max(route.timeout, STREAMING_IDLE) if route.streaming else route.timeout
+    return PlannedRoute(
+        path, "agent", upstream=name, timeout_ms=round(timeout * 1000), streaming=route.streaming, zone=zone
+    )
+
+
+def listen_addresses(address: str, data: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what to listen on: the host's address and those its datum ``public_addresses`` lists.
+
+    ``*`` where the host is known by a name only: what it resolves to may be on another machine's translation.
+    """
+    extra = data.get("public_addresses") or ()
+    declared = [address, *([extra] if isinstance(extra, str) else extra)]
+    if not all(_is_address(item) for item in declared):
+        return ("*",)
+    return tuple(dict.fromkeys(_bracketed(item) for item in declared))
+
+
+def _list_listeners(sites: Iterable[PlannedSite]) -> list[Listener]:
+    found: dict[str, Listener] = {}
+    for site in sites:
+        for address in site.addresses:
+            socket = f"{address}:{site.port}"
+            known = found.get(socket, Listener(socket, plain=False))
+            certificate = known.certificate or (site.certificate if site.certificate_names else "")
+            both = tuple(name for name in known.protocols if name in site.protocols)
+            found[socket] = Listener(socket, False, certificate, both or site.protocols)
+            if site.redirect_port:
+                socket = f"{address}:{site.redirect_port}"
+                found.setdefault(socket, Listener(socket, plain=True))
+    return list(found.values())
+
+
+def _zone(name: str, limit: RateLimit) -> Zone:
+    rate = limit.requests_per_second
+    # nginx takes whole numbers only; a minute is its longest period.
+    text = f"{round(rate)}r/s" if rate == round(rate) else f"{max(1, round(rate * 60))}r/m"
+    return Zone(name, text, limit.burst)
+
+
+def _client_networks(exposure: Exposure) -> tuple[str, ...]:
+    networks = [ip_network(client) for client in exposure.clients]
+    open_versions = {network.version for network in networks if network.prefixlen == 0}
+    return () if open_versions == {4, 6} else tuple(str(network) for network in networks)
+
+
+def _host_name(host: str) -> list[str]:
+    name = host.removeprefix("@ssh/").lower()
+    plain = all(letter.isalnum() or letter in ".-" for letter in name)
+    return [name] if plain and name.isascii() and not _is_address(name) else []
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
