@@ -83,14 +83,19 @@ def _list_patterns(secrets: Mapping[str, SecretValue]) -> dict[str, str]:
 
 
 def scan_host(
-    machine: str, run: Run, secrets: Mapping[str, SecretValue], roots: Iterable[str] = host_scan.ROOTS
+    machine: str,
+    run: Run,
+    secrets: Mapping[str, SecretValue],
+    roots: Iterable[str] = host_scan.ROOTS,
+    any_mode: Iterable[str] = host_scan.ANY_MODE,
 ) -> Report:
-    """Search one host: processes, journal, logs, and files that any user can read below ``roots``.
+    """Search one host: processes, journal, files below ``roots`` that any user can read, and every file below
+    ``any_mode`` (logs and leftovers).
 
     ``run`` needs root there and Python. Raises ValueError when the host's answer is none.
     """
     source = Path(host_scan.__file__).read_text(encoding="utf-8")
-    task = json.dumps({"patterns": _list_patterns(secrets), "roots": list(roots)})
+    task = json.dumps({"patterns": _list_patterns(secrets), "roots": list(roots), "any_mode": list(any_mode)})
     answer = run(shlex.join(["python3", "-c", source]), task)
     try:
         result = json.loads(answer)
@@ -113,11 +118,17 @@ def scan_controller(paths: Iterable[Path], secrets: Mapping[str, SecretValue]) -
     return Report(findings, {"controller": search.examined}, search.skipped)
 
 
-def scan_everything(hosts: Mapping[str, Run], paths: Iterable[Path], secrets: Mapping[str, SecretValue]) -> Report:
+def scan_everything(
+    hosts: Mapping[str, Run],
+    paths: Iterable[Path],
+    secrets: Mapping[str, SecretValue],
+    roots: Iterable[str] = host_scan.ROOTS,
+    any_mode: Iterable[str] = host_scan.ANY_MODE,
+) -> Report:
     """Search the controller's ``paths`` and every host; all findings in one report, sorted."""
     report = scan_controller(paths, secrets)
     for machine, run in hosts.items():
-        one = scan_host(machine, run, secrets)
+        one = scan_host(machine, run, secrets, roots, any_mode)
         report.findings += one.findings
         report.examined |= one.examined
         report.skipped += one.skipped
