@@ -19,28 +19,10 @@ _KEY = re.compile(
 # Accounts that every Debian has (base-passwd), and the one whose loss would lock everybody out.
 SYSTEM_ACCOUNTS = frozenset(
     [
-        "root",
-        "daemon",
-        "bin",
-        "sys",
-        "sync",
-        "games",
-        "man",
-        "lp",
-        "mail",
-        "news",
-        "uucp",
-        "proxy",
-        "www-data",
-        "backup",
-        "list",
-        "irc",
-        "nobody",
-        "_apt",
-        "sshd",
-        "redis",
+        "root", "daemon", "bin", "sys", "sync", "games", "man", "lp", "mail", "news", "uucp", "proxy", "www-data",
+        "backup", "list", "irc", "nobody", "_apt", "sshd", "redis",
     ]
-)
+)  # fmt: skip
 
 AccountName = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_-]{0,31}$")]
 PackageName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9.+-]+$", max_length=100)]

@@ -1,0 +1,127 @@
+"""Redis: the servers that a host carries, each an instance of Debian's unit with its own users and limits."""
+
+from __future__ import annotations
+
+from pyinfra import host
+from pyinfra.api import deploy
+from pyinfra.api.operation import OperationMeta
+from pyinfra.operations import files, server
+
+from groundwork.facts.container import InContainer
+from groundwork.operations import apt, ledger, systemd_units, validated_files
+from groundwork.operations.refusals import refusing
+from groundwork.operations.rendering import render_template
+from groundwork.secrets.value import SecretValue
+from groundwork.site import Site
+from groundwork.topology.secrets import credential_name
+from roles.redis import plan
+from roles.redis.facts import HostMemory
+from roles.redis.operations import access_list, local_password
+
+PACKAGE_UNIT = "redis-server.service"
+
+
+@deploy("Run Redis")
+def redis(site: Site) -> None:
+    """Set up the host's servers of Redis, and take away those it no longer has; their data stays."""
+    with refusing():
+        plan.check_platform(site.platform, site.topology)
+        servers = plan.plan_servers(site.platform, site.topology, host.name, host.get_fact(HostMemory))
+        passwords = {server.instance: _read_passwords(site, server) for server in servers}
+    role = f"redis-{site.platform.platform}"
+    items = plan.list_items(servers)
+    ledger.begin(name="Note what redis lays down", role=role, items=items)
+    if servers:
+        _prepare_host(site.platform.platform)
+    for one in servers:
+        _run_server(one, passwords[one.instance])
+    ledger.finish(name="Remove what redis no longer declares", role=role, items=items)
+
+
+def _read_passwords(site: Site, one: plan.Server) -> dict[str, SecretValue]:
+    """The passwords of a server's clients. Raises ProblemError where one is not set."""
+    names = {access.client: credential_name(one.service, access.client) for access in one.access}
+    return {client: site.secret(name) for client, name in names.items()}
+
+
+def _prepare_host(platform: str) -> None:
+    """What all servers of the host share: the package, the kernel's setting, the scripts."""
+    apt.packages(name="Install Redis", packages=["redis-server"], hold_services=[PACKAGE_UNIT])
+    # Where the package was there before: its own server listens without a password.
+    systemd_units.service(name="Stop the package's own server", units=PACKAGE_UNIT, running=False, enabled=False)
+    files.link(
+        name="Keep the package's own server from starting",
+        path=f"/etc/systemd/system/{PACKAGE_UNIT}",
+        target="/dev/null",
+        force=True,
+        force_backup=False,
+    )
+    validated_files.validated_file(
+        name="Let Redis snapshot without reserving memory",
+        dest=plan.memory_setting(platform),
+        # redis.io, "Redis administration": without it the fork for a snapshot can fail.
+        content="vm.overcommit_memory = 1\n",
+    )
+    # A container would set this for its whole machine.
+    if not host.get_fact(InContainer):
+        server.sysctl(name="Activate that setting", key="vm.overcommit_memory", value=1)
+    for script in ("redis-try", "redis-reload"):
+        validated_files.validated_template(
+            name=f"Install {script}",
+            src=f"redis/{script}.j2",
+            dest=f"{plan.helpers_folder(platform)}/{script}",
+            data={"platform": platform},
+            mode="0755",
+            check=["sh", "-n", "{candidate}"],
+        )
+
+
+def _run_server(one: plan.Server, passwords: dict[str, SecretValue]) -> None:
+    label = one.instance
+    files.directory(
+        name=f"Make the data folder of {label}", path=one.data_folder, user="redis", group="redis", mode="0700"
+    )
+    secret = local_password(name=f"Make root's own password for {label}", path=one.operator_password)
+    script = f"{plan.helpers_folder(one.platform)}/redis-try"
+    users = access_list(
+        name=f"Set the users of {label}",
+        dest=one.access_list,
+        access=one.access,
+        passwords=passwords,
+        operator_password=one.operator_password,
+        check=[script, "users", "{candidate}"],
+    )
+    configuration = validated_files.validated_template(
+        name=f"Configure {label}",
+        src="redis/redis.conf.j2",
+        dest=one.configuration,
+        data={"server": one, "declared": one.declared},
+        group="redis",
+        mode="0640",
+        check=[script, "configuration", "{candidate}"],
+        check_user="redis",
+    )
+    unit = systemd_units.dropin(
+        name=f"Sandbox {label}",
+        unit=one.unit,
+        dropin=plan.DROP_IN,
+        content=render_template("redis/unit.conf.j2", server=one, helpers=plan.helpers_folder(one.platform)),
+    )
+    _start_server(one, [secret, configuration, unit], users)
+
+
+def _start_server(one: plan.Server, inputs: list[OperationMeta], users: OperationMeta) -> None:
+    systemd_units.service(
+        name=f"Run {one.instance}",
+        units=one.unit,
+        # The program is among them so that a security update of the package comes into effect.
+        restart_inputs=[one.configuration, one.drop_in, one.operator_password, "/usr/bin/redis-server"],
+        after=inputs,
+    )
+    systemd_units.service(
+        name=f"Have {one.instance} read its users",
+        units=one.unit,
+        enabled=None,
+        reload_inputs=[one.access_list],
+        after=[users],
+    )

@@ -1,0 +1,66 @@
+"""Operations of ``redis``: a password that never leaves its host, and the access list that knows it by its hash."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Generator, Mapping, Sequence
+
+from pyinfra import host
+from pyinfra.api import QuoteString, StringCommand, operation
+from pyinfra.api.command import PyinfraCommand
+
+from groundwork.facts.placed_files import PlacedFile
+from groundwork.operations.secret_files import secret_file
+from groundwork.secrets.value import SecretValue
+from roles.redis.access import Access, hash_password, render_access
+from roles.redis.facts import PasswordHash
+
+# What is planned with before the host has made its password.
+_UNKNOWN = "0" * 64
+
+
+@operation()
+def local_password(path: str) -> Generator[PyinfraCommand, None, None]:
+    """
+    Have the host make up a password of 256 bits that only its root can read.
+
+    + path: absolute path of the file, which holds 64 hexadecimal digits and no line end
+    """
+    current = host.get_fact(PlacedFile, path=path)
+    if current and current["kind"] == "file" and current["digest"] not in ("", hash_password("")):
+        if (current["user"], current["group"], current["mode"]) == ("root", "root", 0o600):
+            host.noop(f"{path} is there")
+            return
+        yield StringCommand("chown root:root --", QuoteString(path), "&& chmod 0600 --", QuoteString(path))
+        return
+    folder, new = QuoteString(posixpath.dirname(path)), QuoteString(f"{path}.new")
+    yield StringCommand(
+        "umask 077 && { test -d", folder, "|| ( umask 022; mkdir -p -m 0700 --", folder, "); } &&",
+        "head -c 32 /dev/urandom | od -An -v -tx1 | tr -d ' \\n' >", new, "&&",
+        "test \"$(wc -c <", new, ")\" = 64 && mv -fT --", new, QuoteString(path),
+    )  # fmt: skip
+
+
+@operation()
+def access_list(
+    dest: str,
+    access: Sequence[Access],
+    passwords: Mapping[str, SecretValue],
+    operator_password: str,
+    check: Sequence[str],
+) -> Generator[PyinfraCommand, None, None]:
+    """
+    Write the access list of one server; passwords enter it as hashes.
+
+    + dest: absolute path
+    + access: the clients with their rules
+    + passwords: each client's password
+    + operator_password: path of the password that ``local_password`` had the host make
+    + check: what must accept the file, as in ``secret_file``
+    """
+    hashes = {client: hash_password(value.reveal()) for client, value in passwords.items()}
+    operator_hash = host.get_fact(PasswordHash, path=operator_password) or _UNKNOWN
+    content = SecretValue(render_access(access, hashes, operator_hash))
+    yield from secret_file._inner(
+        dest, content, user="root", group="redis", mode="0640", check=list(check), check_user="redis"
+    )

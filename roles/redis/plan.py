@@ -1,0 +1,191 @@
+"""What the servers of Redis on one host are to be, decided without looking at it."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from groundwork.manifest.platform import Platform
+from groundwork.manifest.services import RedisService
+from groundwork.operations.ledger_items import Item
+from groundwork.problems import Problem, ProblemError
+from groundwork.topology.model import ServiceNode, Topology
+from roles.redis.access import Access, list_access
+
+MEBIBYTE = 1024**2
+# Steps of the computed memory: a kernel update moves the host's total by a few MiB, and that must not restart Redis.
+MEMORY_STEP = 64 * MEBIBYTE
+# Descriptors Redis keeps for itself (CONFIG_MIN_RESERVED_FDS in its server.h) and for its files.
+RESERVED_DESCRIPTORS = 1024
+
+
+@dataclass(frozen=True)
+class Server:
+    """One server of Redis: everything its files say, but for passwords."""
+
+    platform: str
+    service: str
+    index: int
+    address: str
+    port: int
+    declared: RedisService
+    memory: int
+    """Data at most, in bytes."""
+    peers: tuple[str, ...]
+    """Addresses that may connect, this host's own aside."""
+    access: tuple[Access, ...]
+
+    @property
+    def instance(self) -> str:
+        """Its name on the host: ``chorus-redis-1``."""
+        return f"{self.platform}-{self.service}-{self.index}"
+
+    @property
+    def unit(self) -> str:
+        """Its unit, an instance of Debian's template."""
+        return f"redis-server@{self.instance}.service"
+
+    @property
+    def configuration(self) -> str:
+        """Its configuration file, where Debian's template looks for it."""
+        return f"/etc/redis/redis-{self.instance}.conf"
+
+    @property
+    def access_list(self) -> str:
+        """Its file of users."""
+        return f"/etc/redis/users-{self.instance}.acl"
+
+    @property
+    def drop_in(self) -> str:
+        """Our additions to its unit."""
+        return f"/etc/systemd/system/{self.unit}.d/{DROP_IN}"
+
+    @property
+    def data_folder(self) -> str:
+        """Where its data lies."""
+        return f"/var/lib/redis/{self.instance}"
+
+    @property
+    def socket(self) -> str:
+        """The socket for root's own commands."""
+        return f"/run/redis-{self.instance}/redis.sock"
+
+    @property
+    def operator_password(self) -> str:
+        """The password for that socket, made on the host and known to nobody else."""
+        return f"/etc/groundwork/{self.platform}/credentials/{self.instance}_operator"
+
+    @property
+    def open_files(self) -> int:
+        """File descriptors it may have; Debian's own limit where that is enough."""
+        return max(65_535, self.declared.maximum_clients + RESERVED_DESCRIPTORS)
+
+
+DROP_IN = "50-groundwork.conf"
+
+
+def helpers_folder(platform: str) -> str:
+    """Where the scripts that systemd and the checks call lie."""
+    return f"/usr/local/lib/groundwork/{platform}"
+
+
+def memory_setting(platform: str) -> str:
+    """The file with the kernel's setting for memory."""
+    return f"/etc/sysctl.d/60-groundwork-{platform}-redis.conf"
+
+
+def check_platform(platform: Platform, topology: Topology) -> None:
+    """Raise ProblemError with everything that this role cannot set up, for all hosts at once."""
+    problems: list[Problem] = []
+    nodes = [node for node in topology.nodes if node.kind == "redis"]
+    for name in dict.fromkeys(node.service for node in nodes):
+        declared = platform.services[name]
+        assert isinstance(declared, RedisService)
+        if declared.mode != "standalone":
+            message = f"mode {declared.mode} comes with a later version of the redis role"
+            problems.append(Problem(message, key=f"services.{name}.mode", given=declared.mode, allowed="standalone"))
+        try:
+            list_access(platform, name)
+        except ProblemError as error:
+            problems += error.problems
+    for node in nodes:
+        for host, address in {node.host: node.address, **_clients(topology, node)}.items():
+            if not _is_address(address):
+                message = f"{node.service} needs the IP address of this host"
+                problems.append(Problem(message, key=f"host {host}: address", given=address))
+    if problems:
+        raise ProblemError(dict.fromkeys(problems))
+
+
+def plan_servers(platform: Platform, topology: Topology, host: str, host_memory: int) -> list[Server]:
+    """Return the servers of one host; ``host_memory`` is what the host has, in bytes (0 where unknown)."""
+    nodes = topology.nodes_on(host, "redis")
+    shared = bool(topology.processes_on(host))
+    computed = compute_memory(host_memory, len(nodes), shared) if nodes else 0
+    return [_plan_server(platform, topology, node, computed) for node in nodes]
+
+
+def _plan_server(platform: Platform, topology: Topology, node: ServiceNode, computed: int) -> Server:
+    declared = platform.services[node.service]
+    assert isinstance(declared, RedisService)
+    return Server(
+        platform=platform.platform,
+        service=node.service,
+        index=node.index,
+        address=node.address,
+        port=node.port,
+        declared=declared,
+        memory=declared.memory_max or computed,
+        peers=tuple(sorted({*_clients(topology, node).values()} - {node.address})),
+        access=list_access(platform, node.service),
+    )
+
+
+def compute_memory(host_memory: int, servers: int, shared: bool) -> int:
+    """Memory for the data of one server, in bytes.
+
+    Half of the host's memory for all servers, a quarter where agents run beside them: while Redis writes a
+    snapshot, pages that change exist twice (redis.io, "Redis administration"), in the worst case all of them.
+    Rounded down to steps of 64 MiB, at least one.
+    """
+    share = host_memory // (4 if shared else 2) // max(1, servers)
+    return max(MEMORY_STEP, share // MEMORY_STEP * MEMORY_STEP)
+
+
+def list_items(servers: list[Server]) -> list[Item]:
+    """What is removed when it is no longer declared: no data, and no package."""
+    if not servers:
+        return []
+    platform = servers[0].platform
+    scripts = (f"{helpers_folder(platform)}/{name}" for name in ("redis-try", "redis-reload"))
+    return [
+        *(Item("file", path) for path in scripts),
+        Item("file", memory_setting(platform)),
+        *(item for server in servers for item in _server_items(server)),
+    ]
+
+
+def _server_items(server: Server) -> Iterator[Item]:
+    # Removing the unit of an instance removes its drop-ins, and leaves Debian's template alone.
+    yield Item("unit", server.unit)
+    for path in (server.operator_password, server.access_list, server.configuration):
+        yield Item("file", path)
+
+
+def _clients(topology: Topology, node: ServiceNode) -> Mapping[str, str]:
+    """Hosts with their addresses from which something may connect, as the topology's flows say."""
+    names = {
+        flow.source_host
+        for flow in topology.flows
+        if flow.source_host and (flow.destination_host, flow.port) == (node.host, node.port)
+    }
+    return {host.name: host.address for host in topology.hosts if host.name in names}
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
