@@ -137,7 +137,9 @@ def set_secret(
 def rotate_secrets(
     environment: Environment,
     names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Secrets to rotate.")] = None,
-    everything: Annotated[bool, typer.Option("--all", help="Every secret that can be generated.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Every generated secret but keys, which lock data.")
+    ] = False,
     undo: Annotated[bool, typer.Option("--undo", help="Put the previous values back instead.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -147,7 +149,8 @@ def rotate_secrets(
             raise ProblemError([Problem("name the secrets, or say --all", key="secrets rotate")])
         store, declared = _open(environment)
         if everything:
-            chosen = [one for one in declared.values() if one.is_generated]
+            # What a key encrypted (backups) stays locked without that key: it has to be named.
+            chosen = [one for one in declared.values() if one.is_generated and one.kind != "key"]
             chosen = [one for one in chosen if store.has_previous(one.name)] if undo else chosen
         else:
             chosen = [_find(declared, name) for name in dict.fromkeys(names or [])]
