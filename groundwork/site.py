@@ -126,6 +126,10 @@ def _read_inventory(path: Path, root: Path) -> _Hosts:
     """Run an inventory file as pyinfra does, group data included."""
     from pyinfra.api.state import State
     from pyinfra.context import ctx_state
+
+    from groundwork.engine.unpatched import import_pyinfra_cli
+
+    import_pyinfra_cli()
     from pyinfra_cli.inventory import make_inventory as read
 
     name = str(path.relative_to(root))

@@ -30,7 +30,8 @@ def print_run(result: RunResult, console: Console) -> None:
         console.print(Text(f"{host.name} failed ({host.stage}): {host.reason}", style="red"))
     console.print(Text(summarise_run(result), style="bold"))
     if result.retry:
-        console.print(f"retry the failed hosts with: groundwork apply {result.environment} {result.retry}".strip())
+        command = f"groundwork {result.mode} {result.environment} {result.retry}"
+        console.print(f"retry the failed hosts with: {command}")
 
 
 def tabulate_run(result: RunResult) -> Table:

@@ -1,0 +1,115 @@
+"""Connects testinfra to a host the way pyinfra connects to it: same address, user, key and known hosts."""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import paramiko
+import testinfra
+from pyinfra.connectors.sshuserclient import SSHClient
+from testinfra.backend.paramiko import ParamikoBackend
+from testinfra.host import Host as Inspected
+
+from groundwork.inventory import InventoryHost
+
+CONNECT_TIMEOUT = 10
+"""Seconds for each step of a connection; an unreachable host costs this much once per session."""
+
+COMMAND_TIMEOUT = 120
+"""Seconds that a command may stay silent."""
+
+
+class UnreachableError(Exception):
+    """A host cannot be inspected, with the reason."""
+
+
+class SecureBackend(ParamikoBackend):  # type: ignore[misc]
+    """testinfra's paramiko backend, over pyinfra's SSH client.
+
+    testinfra's own only warns about an unknown host key. This one refuses it (unless the inventory says
+    otherwise), never prompts, and turns off Nagle's algorithm, which costs 44 ms per command.
+    """
+
+    def __init__(self, name: str, data: Mapping[str, Any]) -> None:
+        self._data = data
+        super().__init__(
+            hostspec=name.replace("@", "").replace(":", "_"),
+            timeout=CONNECT_TIMEOUT,
+            sudo=bool(data.get("_sudo")),
+            sudo_user=data.get("_sudo_user"),
+        )
+        self.hostname = name
+
+    @functools.cached_property
+    def client(self) -> paramiko.SSHClient:
+        """The connection, made on first use. Raises UnreachableError."""
+        data = self._data
+        client = SSHClient()
+        settings: dict[str, Any] = {
+            "username": data.get("ssh_user"),
+            "port": int(data.get("ssh_port") or 22),
+            "password": data.get("ssh_password"),
+            "timeout": CONNECT_TIMEOUT,
+            "banner_timeout": CONNECT_TIMEOUT,
+            "auth_timeout": CONNECT_TIMEOUT,
+            "channel_timeout": CONNECT_TIMEOUT,
+            "allow_agent": bool(data.get("ssh_allow_agent", not data.get("ssh_key"))),
+            "look_for_keys": bool(data.get("ssh_look_for_keys", not data.get("ssh_key"))),
+        }
+        if data.get("ssh_key"):
+            settings["key_filename"] = str(Path(str(data["ssh_key"])).expanduser())
+            settings["passphrase"] = data.get("ssh_key_password")
+        try:
+            client.connect(
+                str(data.get("ssh_hostname") or self.hostname),
+                _pyinfra_ssh_config_file=data.get("ssh_config_file"),
+                _pyinfra_ssh_known_hosts_file=data.get("ssh_known_hosts_file"),
+                _pyinfra_ssh_strict_host_key_checking=data.get("ssh_strict_host_key_checking", "yes"),
+                _pyinfra_ssh_paramiko_connect_kwargs=data.get("ssh_paramiko_connect_kwargs"),
+                **{key: value for key, value in settings.items() if value is not None},
+            )
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise UnreachableError(str(error) or type(error).__name__) from error
+        transport = client.get_transport()
+        if transport is not None and isinstance(transport.sock, socket.socket):
+            transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return client
+
+    def get_sudo_command(self, command: str, sudo_user: str | None) -> str:
+        """The command through sudo, which fails rather than asks for a password."""
+        user = f"-u {shlex.quote(sudo_user)} " if sudo_user else ""
+        return f"sudo -n {user}/bin/sh -c {shlex.quote(command)}"
+
+    def _exec_command(self, command: bytes) -> tuple[int, bytes, bytes]:
+        transport = self.client.get_transport()
+        if transport is None:
+            raise UnreachableError("the connection is closed")
+        channel = transport.open_session()
+        channel.settimeout(COMMAND_TIMEOUT)
+        channel.exec_command(command)
+        output = b"".join(channel.makefile("rb"))
+        errors = b"".join(channel.makefile_stderr("rb"))
+        return channel.recv_exit_status(), output, errors
+
+
+def inspect_host(host: InventoryHost) -> Inspected:
+    """A connected testinfra host for a host of the inventory.
+
+    Raises:
+        UnreachableError: it refuses, hangs, has another host key, or is reached by other means than SSH.
+    """
+    if host.name == "@local":
+        return testinfra.get_host("local://", sudo=bool(host.data.get("_sudo")))
+    if host.name.startswith("@") and not host.name.startswith("@ssh/"):
+        raise UnreachableError(f"{host.name}: only hosts over SSH and @local can be verified")
+    backend = SecureBackend(host.name.removeprefix("@ssh/"), host.data)
+    inspected = Inspected(backend)
+    backend.set_host(inspected)
+    connected = backend.client  # connects now, so that the reason is known here
+    assert connected is not None
+    return inspected
