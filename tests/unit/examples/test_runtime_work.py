@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -12,7 +13,11 @@ from typing import Any
 
 import pytest
 from agent_runtime.load import find_percentile
+from agent_runtime.metrics import AgentMetrics
+from agent_runtime.settings import RuntimeSettings
+from agent_runtime.work.consumer import Consumer
 from agent_runtime.work.entries import compute_wait
+from agent_runtime.work.messages import Work
 
 WORKER = {"worker": "agent_runtime.agents.worker"}
 LOAD = [sys.executable, "-m", "agent_runtime.load", "--agent", "worker"]
@@ -140,6 +145,46 @@ def test_the_same_identifier_is_handled_once(redis_server: Any, start_runtime: A
     metrics = worker.call("worker", "/metrics")[1]
     assert 'agent_work_total{outcome="processed"} 1.0' in metrics
     assert 'agent_work_total{outcome="duplicate"} 1.0' in metrics
+
+
+class LateStore:
+    """A Redis whose answer to the waiting read comes after the consumer was told to stop."""
+
+    prefix = "chorus:"
+
+    def __init__(self) -> None:
+        self.committed: list[Any] = []
+
+    async def run(self, *command: Any) -> Any:
+        return [] if command[0] == "XPENDING" else 0
+
+    async def run_waiting(self, *command: Any) -> Any:
+        await asyncio.sleep(0.4)
+        fields = ["id", "late", "body", "{}", "submitted", "1.0"]
+        return [["chorus:work:worker", [["1-1", fields]]]]
+
+    async def run_together(self, commands: list[Any]) -> list[Any]:
+        self.committed += commands
+        return []
+
+
+def test_a_read_under_way_is_finished_before_the_stop() -> None:
+    async def run() -> tuple[int, list[Any]]:
+        async def handle(work: Work) -> dict[str, Any]:
+            return {}
+
+        store: Any = LateStore()
+        metrics = AgentMetrics("worker", 1, "core", "chorus", "lab")
+        consumer = Consumer("worker", "w1", handle, store, RuntimeSettings(), metrics)
+        fetching = asyncio.create_task(consumer.fetch())
+        await asyncio.sleep(0.1)
+        left = await consumer.stop(5)
+        fetching.cancel()
+        return left, store.committed
+
+    left, committed = asyncio.run(run())
+    assert left == 0
+    assert [command[0] for command in committed] == ["SET", "XACK", "XDEL"]
 
 
 @pytest.mark.parametrize("arguments", [["--count", "0"], ["--payload", "[]"], ["--rate", "-1"]])
