@@ -145,7 +145,8 @@ def _render_default(default: Any, kind: str) -> str:
         return f"`{values.format_duration(default)}`"
     if isinstance(default, (list, dict)):
         plain = all(isinstance(item, (str, int)) for item in default)
-        return f"`{', '.join(map(str, default))}`" if default and plain else ("three steps" if default else "none")
+        shown = f"`{', '.join(map(str, default))}`" if plain else f"{len(default)} entries"
+        return shown if default else "none"
     return f"`{default}`"
 
 
