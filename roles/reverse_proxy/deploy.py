@@ -37,9 +37,12 @@ def reverse_proxy(site: Site) -> None:
     """Bring nginx on this host to what the manifest's ``exposure`` declares; remove it where nothing is."""
     platform = site.platform.platform
     role = f"reverse_proxy-{platform}"
-    statics = _read_statics(site)
-    roots = {route: f"{WWW}/{platform}/{route[0]}/{static.digest[:16]}" for route, static in statics.items()}
-    plan = plan_proxy(site.platform, site.topology, host.name, roots)
+    try:
+        statics = read_statics(site)
+        roots = {route: f"{WWW}/{platform}/{route[0]}/{static.digest[:16]}" for route, static in statics.items()}
+        plan = plan_proxy(site.platform, site.topology, host.name, roots)
+    except ProblemError as error:
+        raise PyinfraError(str(error)) from None
     if plan is None:
         _remove(role)
         return
@@ -138,16 +141,14 @@ def _place_certificate(site: Site, planned: PlannedSite) -> OperationMeta:
     )
 
 
-def _read_statics(site: Site) -> dict[tuple[str, str], StaticSite]:
-    try:
-        return {
-            (name, path): read_static_site(site.path(route.static), path, f"exposure.{name}.routes.{path}.static")
-            for name, exposure in site.platform.exposure.items()
-            for path, route in exposure.routes.items()
-            if route.static is not None
-        }
-    except ProblemError as error:
-        raise PyinfraError(str(error)) from None
+def read_statics(site: Site) -> dict[tuple[str, str], StaticSite]:
+    """Return the files of every static route, by exposure and path. Raises ProblemError."""
+    return {
+        (name, path): read_static_site(site.path(route.static), path, f"exposure.{name}.routes.{path}.static")
+        for name, exposure in site.platform.exposure.items()
+        for path, route in exposure.routes.items()
+        if route.static is not None
+    }
 
 
 def _knows_http2_directive() -> bool:

@@ -56,7 +56,7 @@ def static_folder(dest: str, site: StaticSite) -> Generator[PyinfraCommand, None
             f"rm -rf -- {new} {old}",
             f"mkdir -p -- {new}",
             f"base64 -d | tar -xzf - --no-same-owner -C {new}",
-            f'test "$( {digest_command(dest + ".new")} )" = {site.digest} || {{ echo "the files differ" >&2; exit 1; }}',
+            f'test "$( {digest_command(dest + ".new")} )" = {site.digest} || {{ echo "files differ" >&2; exit 1; }}',
             f"test ! -e {final} || mv -T -- {final} {old}",
             f"mv -T -- {new} {final}",
             f"rm -rf -- {old}",

@@ -9,6 +9,7 @@ from typing import Any
 
 from groundwork.manifest.exposure import Exposure, RateLimit, Route
 from groundwork.manifest.platform import Platform
+from groundwork.problems import Problem, ProblemError
 from groundwork.topology.model import Endpoint, Site, Topology
 
 WWW = "/var/lib/groundwork/www"
@@ -215,13 +216,18 @@ def _plan_route(
 def listen_addresses(address: str, data: Mapping[str, Any]) -> tuple[str, ...]:
     """Return what to listen on: the host's address and those its datum ``public_addresses`` lists.
 
-    ``*`` where the host is known by a name only: what it resolves to may be on another machine's translation.
+    ``*`` where the host is known by a name only, since a name may resolve to a router's address. Raises
+    ProblemError when a public address is none.
     """
     extra = data.get("public_addresses") or ()
-    declared = [address, *([extra] if isinstance(extra, str) else extra)]
-    if not all(_is_address(item) for item in declared):
+    public = [str(item) for item in ([extra] if isinstance(extra, str) else extra)]
+    wrong = [item for item in public if not _is_address(item)]
+    if wrong:
+        message = "is not an IP address"
+        raise ProblemError([Problem(message, key="public_addresses", given=item) for item in wrong])
+    if not _is_address(address):
         return ("*",)
-    return tuple(dict.fromkeys(_bracketed(item) for item in declared))
+    return tuple(dict.fromkeys(_bracketed(item) for item in (address, *public)))
 
 
 def _list_listeners(sites: Iterable[PlannedSite]) -> list[Listener]:
