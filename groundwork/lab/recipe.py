@@ -64,6 +64,8 @@ for file in hosts hostname resolv.conf; do
 done
 : > /etc/.lab-booted
 mount --bind /proc/sys/net /proc/sys/net && mount -o remount,bind,rw /proc/sys/net
+# As on a real host: otherwise what systemd mounts for a unit's LoadCredential= never reaches the unit.
+mount --make-rshared /
 exec /sbin/init
 """
 
