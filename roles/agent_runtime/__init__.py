@@ -1,0 +1,1 @@
+"""Role agent_runtime: the agents of a platform as sandboxed systemd units."""

@@ -1,0 +1,42 @@
+"""Names derived from the platform's: users, slices, targets."""
+
+from __future__ import annotations
+
+import hashlib
+
+# useradd(8): user names are at most 32 characters long.
+LONGEST_USER = 32
+
+
+def user_name(platform: str, group: str) -> str:
+    """System user of a group; cut to 32 characters, with a digest that keeps two long names apart."""
+    name = f"{platform}-{group}"
+    if len(name) <= LONGEST_USER:
+        return name
+    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
+    return f"{name[: LONGEST_USER - 7]}-{digest}"
+
+
+def platform_slice(platform: str) -> str:
+    """Slice of all the platform's groups; a ``-`` in a slice's name means nesting, so the name's own becomes ``_``."""
+    return f"groundwork-{platform.replace('-', '_')}.slice"
+
+
+def group_slice(platform: str, group: str) -> str:
+    """Slice of one group, within the platform's."""
+    return f"{platform_slice(platform).removesuffix('.slice')}-{group.replace('-', '_')}.slice"
+
+
+def platform_target(platform: str) -> str:
+    """Target of all the platform's units on a host."""
+    return f"{platform}.target"
+
+
+def group_target(platform: str, group: str) -> str:
+    """Target of one group's units on a host."""
+    return f"{platform}-{group}.target"
+
+
+def package_name(platform: str) -> str:
+    """Name of the Python package below /usr/local/lib/groundwork that switches the platform's releases."""
+    return f"agent_runtime_{platform.replace('-', '_')}"

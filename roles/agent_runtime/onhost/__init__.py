@@ -1,0 +1,1 @@
+"""Runs on the hosts, with nothing but the standard library: releases, generations and switching between them."""
