@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from groundwork.cli.lab_converge import converge_apart
 from groundwork.cli.lab_tables import render_status, render_up
-from groundwork.lab.handover import SiteOutcome, converge_lab
+from groundwork.lab.handover import SiteOutcome
 from groundwork.lab.lifecycle import boot_lab, read_lab, remove_lab
 from groundwork.lab.phases import Phases
 from groundwork.lab.plan import DEFAULT_PLATFORM, DEFAULT_RELEASE
@@ -72,22 +73,23 @@ def up(
     """Boot a platform's hosts, apply the platform to them and verify it. A second run uses what is there."""
     say, finish = _progress()
     phases = Phases(say)
-    outcome = SiteOutcome()
+    outcome: SiteOutcome | None = None
     try:
         lab = boot_lab(name, platform, release, phases, whole_manifest=apply)
         if apply:
-            outcome = converge_lab(lab.spec, phases)
+            finish()
+            outcome = converge_apart(name, phases, plain=as_json)
     except ProblemError as error:
         finish()
         raise _fail(error, as_json) from None
     finally:
         finish()
     if as_json:
-        outcome_data = asdict(outcome) if apply else None
+        outcome_data = asdict(outcome) if outcome else None
         _print_json({**asdict(lab), "phases": phases.seconds, "outcome": outcome_data})
     else:
-        render_up(lab, phases.seconds, outcome if apply else None)
-    if outcome.problems or outcome.failed:
+        render_up(lab, phases.seconds, outcome)
+    if outcome and (outcome.problems or outcome.failed):
         raise typer.Exit(1)
 
 

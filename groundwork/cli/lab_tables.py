@@ -15,7 +15,7 @@ from groundwork.lab.state import LabSpec
 
 def render_up(lab: BootedLab, seconds: dict[str, float], outcome: SiteOutcome | None) -> None:
     """Print the table that ends ``lab up``: hosts, figures, timings, addresses, next commands."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     spec = lab.spec
     table = Table(title=f"lab {spec.name}: {spec.platform} on Debian {spec.release}", title_justify="left")
     for heading in ("host", "address", "groups", "state"):
@@ -31,7 +31,8 @@ def render_up(lab: BootedLab, seconds: dict[str, float], outcome: SiteOutcome | 
     if outcome is not None:
         console.print(f"checks: {outcome.passed} passed, {outcome.failed} failed")
         for problem in outcome.problems:
-            console.print(f"problem: {problem}", markup=False)
+            # The whole story of a failure was told while it happened, and is in --json.
+            console.print(f"problem: {problem.splitlines()[0]}", markup=False)
         for url in outcome.urls:
             console.print(f"open: {url}", markup=False)
     timings = ", ".join(f"{phase} {value:.1f} s" for phase, value in seconds.items())

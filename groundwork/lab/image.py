@@ -135,6 +135,8 @@ def _provision(client: docker.DockerClient, recipe: Recipe, base: str, root: Pat
         container.remove(force=True, v=True)
     if base.startswith(ROOTFS_REPOSITORY):
         client.images.remove(base)
+        # What a killed build had imported lost its name to the import of this one.
+        client.images.prune(filters={"dangling": True, "label": f"{ROOTFS_LABEL}={recipe.release}"})
 
 
 def _recipe_files(recipe: Recipe) -> list[FileEntry]:
