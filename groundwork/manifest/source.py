@@ -23,7 +23,7 @@ from groundwork.problems import Problem, ProblemError
 Key = tuple[str | int, ...]
 
 MAXIMUM_FILE_BYTES = 16 * 1024 * 1024
-MAXIMUM_NODES = 1_000_000
+MAXIMUM_NODES = 500_000
 MAXIMUM_DEPTH = 100
 
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]*)\Z")
@@ -152,7 +152,7 @@ class _Builder:
         self.marks.setdefault(path, Mark(self.name, line))
         self._nodes += 1
         if self._nodes > MAXIMUM_NODES or id(node) in self._open:
-            reason = "aliases form a loop" if id(node) in self._open else "aliases expand beyond a million values"
+            reason = "aliases form a loop" if id(node) in self._open else "aliases expand beyond half a million values"
             raise ProblemError([Problem(reason, self.name, line, format_key(path))])
         if node.tag != self._plain_tag(node):
             tag = node.tag.replace(_CORE, "!!")

@@ -44,9 +44,9 @@ def parse_duration(value: Any) -> float:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and value == 0:
         return 0.0
     match = _DURATION.match(value) if isinstance(value, str) else None
-    if not match:
+    if not match or len(match[1]) > 15:
         raise _wrong(value, "a duration with its unit, such as 500ms, 30s, 5m, 2h, 30d or 1w")
-    return float(match[1]) * _DURATION_UNITS[match[2]]
+    return float(Decimal(match[1]) * Decimal(str(_DURATION_UNITS[match[2]])))
 
 
 def format_size(size: int) -> str:

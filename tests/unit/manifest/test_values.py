@@ -35,7 +35,7 @@ def test_sizes_survive_being_written_and_read(size: int) -> None:
 @given(st.integers(min_value=0, max_value=10**10))
 def test_durations_survive_being_written_and_read(milliseconds: int) -> None:
     seconds = milliseconds / 1000
-    assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, abs=1e-9)
+    assert parse_duration(format_duration(seconds)) == seconds
 
 
 @settings(deadline=None)
@@ -50,7 +50,7 @@ def test_what_is_no_size_is_refused(wrong: Any) -> None:
         parse_size(wrong)
 
 
-@pytest.mark.parametrize("wrong", ["30", 30, "s", "-1s", "", None, True, "1y", "1h30m", "1s\n"])
+@pytest.mark.parametrize("wrong", ["30", 30, "s", "-1s", "", None, True, "1y", "1h30m", "1s\n", "9" * 400 + "d"])
 def test_what_is_no_duration_is_refused(wrong: Any) -> None:
     with pytest.raises(PydanticCustomError):
         parse_duration(wrong)
@@ -72,7 +72,9 @@ def test_what_is_no_percentage_is_refused(wrong: Any) -> None:
 def test_references_are_told_from_scalars() -> None:
     assert parse_value({"secret": "key"}) == Reference(secret="key")
     assert parse_value(False) is False
-    assert (parse_value({"port_of": "redis"}).kind, parse_value({"port_of": "redis"}).target) == ("port_of", "redis")
+    reference = parse_value({"port_of": "redis"})
+    assert isinstance(reference, Reference)
+    assert (reference.kind, reference.target) == ("port_of", "redis")
 
 
 @pytest.mark.parametrize(
