@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -252,5 +253,4 @@ def _is_running(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    with open(f"/proc/{process}/stat", encoding="utf-8") as stat:
-        return stat.read().rsplit(") ", 1)[1][0] != "Z"
+    return Path(f"/proc/{process}/stat").read_text().rsplit(") ", 1)[1][0] != "Z"
