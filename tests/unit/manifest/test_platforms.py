@@ -146,8 +146,8 @@ def test_ymera_has_its_figures() -> None:
     assert agent.scaling is not None
     assert (agent.scaling.minimum, agent.scaling.maximum, agent.resources.memory_max) == (3, 5, 512 * 1024**2)
     assert [(item.percentile, item.threshold) for item in ymera.objectives["messages"].latency] == [
-        (95, 0.05),
-        (99, 0.1),
+        (Decimal(95), 0.05),
+        (Decimal(99), 0.1),
     ]
 
 
