@@ -51,6 +51,7 @@ MASKED_UNITS = (
 # Process 1 of a host. A cgroup tree of its own works on machines with the old and the new controllers alike.
 # Docker mounts three files of /etc, so that they cannot be replaced atomically: they become plain files, once.
 # /proc/sys is read-only; below net it belongs to the host's own network namespace and may be written.
+# systemd hands credentials to a service by a mount that it makes in a child: it must propagate to the host.
 INIT_SCRIPT = """\
 #!/bin/sh
 umount -R /sys/fs/cgroup 2>/dev/null || umount -l /sys/fs/cgroup

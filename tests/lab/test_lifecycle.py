@@ -66,6 +66,29 @@ def test_second_up_keeps_the_hosts_and_a_stopped_one_is_started(lab_command):
     assert again.stdout == marker.stdout
 
 
+@pytest.mark.parametrize("release", ["trixie", "bookworm"])
+def test_a_host_behaves_like_a_server(lab_command, release):
+    up(lab_command, NAME, "--release", release)
+
+    def on_host(*command: str) -> str:
+        done = lab_command("exec", "--name", NAME, "app", "--", *command)
+        assert done.returncode == 0, done.stderr
+        return str(done.stdout)
+
+    assert f"VERSION_CODENAME={release}" in on_host("cat /etc/os-release")
+    assert on_host("systemctl --failed --no-legend") == ""
+    assert "Journal started" in on_host("journalctl -b --no-pager")
+    assert on_host("sysctl -n -w net.ipv4.conf.all.rp_filter=1").strip() == "1"
+    # Replacing files of /etc atomically, and a service with a credential and a sandbox.
+    on_host("cp /etc/hosts /etc/hosts.new && mv /etc/hosts.new /etc/hosts")
+    unit = (
+        "systemd-run --wait --quiet --pipe -p DynamicUser=yes -p ProtectSystem=strict -p LoadCredential=x:/etc/hostname"
+    )
+    assert on_host(unit + " sh -c 'cat $CREDENTIALS_DIRECTORY/x'").strip() == "app"
+    # What belongs to the machine's kernel is out of reach.
+    assert lab_command("exec", "--name", NAME, "app", "--", "sysctl -w kernel.panic=0").returncode != 0
+
+
 def test_up_is_refused_for_another_release(lab_command):
     up(lab_command)
     done = lab_command("up", "--no-apply", "--name", NAME, "--release", "bookworm")
