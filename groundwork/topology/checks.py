@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 
 from groundwork.inventory import Inventory
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ExternalService, NatsService, PostgresqlService, RedisService
 from groundwork.problems import Problem
-from groundwork.topology.flows import REDIS_BUS_OFFSET
+from groundwork.topology.flows import REDIS_BUS_OFFSET, needs_of
 from groundwork.topology.model import Process, ServiceNode, Site
 
 SSH_PORT = 22
+MAXIMUM_FLOWS = 1_000_000
+"""About 8 s and 600 MB to derive on two cores."""
 
 
 def check_groups(platform: Platform, inventory: Inventory) -> Iterator[Problem]:
@@ -70,15 +73,61 @@ def check_ports(
     nodes: Iterable[ServiceNode],
     sites: Iterable[Site],
 ) -> Iterator[Problem]:
-    """No port of a host may be declared twice. Two sites may share a port: the server name tells them apart."""
+    """No port of a host may be declared twice; two sites may share one where the server name tells them apart."""
+    sites = tuple(sites)
+    yield from _check_server_names(platform, sites)
     owners: dict[tuple[str, int], str] = {(host.name, SSH_PORT): "SSH" for host in inventory.hosts}
     reported: set[tuple[str, str]] = set()
     for host, port, key in _claims(platform, inventory, processes, nodes, sites):
         owner = owners.setdefault((host, port), key)
-        both_sites = owner.startswith("exposure.") and key.startswith("exposure.")
-        if owner != key and not both_sites and (owner, key) not in reported:
+        if owner != key and not _may_share(owner, key) and (owner, key) not in reported:
             reported.add((owner, key))
             yield Problem(f"on host {host} this port is taken by {owner}", key=key, given=str(port))
+
+
+def _may_share(owner: str, key: str) -> bool:
+    """Whether both are sites' ports of one sort: TLS and plain HTTP do not go together on a port."""
+    same = owner.rpartition(".")[2] == key.rpartition(".")[2]
+    return same and owner.startswith("exposure.") and key.startswith("exposure.")
+
+
+def _check_server_names(platform: Platform, sites: Iterable[Site]) -> Iterator[Problem]:
+    """A server name on one port of a host belongs to one site."""
+    owners: dict[tuple[str, int, str], str] = {}
+    reported: set[tuple[str, str]] = set()
+    for site in sites:
+        exposure = platform.exposure[site.exposure]
+        key = f"exposure.{site.exposure}.server_names"
+        for port in (site.port, exposure.redirect_port):
+            for name in exposure.server_names if port else ():
+                owner = owners.setdefault((site.host, port or 0, name), key)
+                if owner != key and (name, key) not in reported:
+                    reported.add((name, key))
+                    yield Problem(f"on port {port} this name is taken by {owner}", key=key, given=name)
+
+
+def check_flow_count(
+    platform: Platform, processes: Iterable[Process], nodes: Iterable[ServiceNode]
+) -> Iterator[Problem]:
+    """Needs between large groups multiply; refuse them before the machine's memory does."""
+    answering = Counter(node.service for node in nodes)
+    groups: Counter[str] = Counter()
+    units: Counter[str] = Counter()
+    processes = tuple(processes)
+    for process in processes:
+        ports = [agent.agent for agent in process.agents if agent.port is not None]
+        answering.update(ports)
+        groups[process.group] += len(ports)
+        units[process.group] += 1
+    total = sum(answering[name] or groups[name] for p in processes for name in needs_of(platform, p))
+    if total > MAXIMUM_FLOWS:
+        largest = max(platform.groups, key=lambda name: units[name])
+        yield Problem(
+            "the needs multiply to too many network flows",
+            key=f"groups.{largest}",
+            given=str(total),
+            allowed=f"at most {MAXIMUM_FLOWS}; pack the group with `processes`, or need fewer agents",
+        )
 
 
 def _claims(

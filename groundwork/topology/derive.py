@@ -5,7 +5,7 @@ from __future__ import annotations
 from groundwork.inventory import Inventory
 from groundwork.manifest.platform import Platform
 from groundwork.problems import Problem, ProblemError
-from groundwork.topology.checks import check_groups, check_ports, check_servers
+from groundwork.topology.checks import check_flow_count, check_groups, check_ports, check_servers
 from groundwork.topology.endpoints import list_endpoints
 from groundwork.topology.flows import list_flows
 from groundwork.topology.identities import list_identities
@@ -20,13 +20,14 @@ def derive(platform: Platform, inventory: Inventory, environment: str) -> Topolo
     """Derive everything that follows from ``platform`` on ``inventory``. Contacts nothing.
 
     Raises ProblemError with every reason why the two do not fit: groups without hosts, too few servers for
-    a mode, ports declared twice on one host, cycles in the start order.
+    a mode, ports or server names declared twice on one host, cycles in the start order, too many flows.
     """
     problems: list[Problem] = [*check_groups(platform, inventory), *check_servers(platform, inventory)]
     processes = tuple(place_processes(platform, inventory))
     nodes = tuple(place_nodes(platform, inventory))
     sites = tuple(place_sites(platform, inventory))
     problems += check_ports(platform, inventory, processes, nodes, sites)
+    problems += check_flow_count(platform, processes, nodes)
     layers: tuple[tuple[str, ...], ...] = ()
     try:
         layers = start_layers(platform)
