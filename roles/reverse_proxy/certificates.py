@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
+from roles.reverse_proxy.addresses import is_address
+
 VALID_DAYS = 825
 """Longest life that clients accept of a certificate that no public authority issued (Apple, HT210176)."""
 
@@ -107,7 +109,7 @@ def build_creation(path: str, names: Iterable[str], common_name: str) -> str:
     """
     folder, _, file = path.rpartition("/")
     stage = shlex.quote(f"{folder}/.{file}.new")
-    alternatives = [f"IP:{name}" if _is_address(name) else f"DNS:{name}" for name in names]
+    alternatives = [f"IP:{name}" if is_address(name) else f"DNS:{name}" for name in names]
     request = "\n".join(
         [
             "[req]",
@@ -141,11 +143,3 @@ def build_creation(path: str, names: Iterable[str], common_name: str) -> str:
             f"mv -fT -- both {shlex.quote(path)}",
         ]
     )
-
-
-def _is_address(name: str) -> bool:
-    try:
-        ip_address(name)
-    except ValueError:
-        return False
-    return True

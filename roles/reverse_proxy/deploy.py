@@ -15,6 +15,7 @@ from groundwork.operations.rendering import render_template
 from groundwork.problems import ProblemError
 from groundwork.secrets.value import SecretValue
 from groundwork.site import Site
+from roles.reverse_proxy.addresses import is_address
 from roles.reverse_proxy.certificates import key_fits
 from roles.reverse_proxy.operations import self_signed_certificate, static_folder
 from roles.reverse_proxy.plan import WWW, PlannedSite, ProxyPlan, folders, plan_proxy
@@ -134,8 +135,8 @@ def _place_certificate(site: Site, planned: PlannedSite) -> OperationMeta:
     content = SecretValue(f"{chain.rstrip()}\n{site.secret(str(tls.key_secret)).reveal().strip()}\n")
     checks = [key_fits("{candidate}"), "openssl x509 -in {candidate} -noout -checkend 0"]
     for name in planned.server_names:
-        probe = name.replace("*", "any")
-        checks.append(f"openssl x509 -in {{candidate}} -noout -checkhost {probe} | grep -q 'does match'")
+        probe = f"-checkip {name}" if is_address(name) else f"-checkhost {name.replace('*', 'any')}"
+        checks.append(f"openssl x509 -in {{candidate}} -noout {probe} | grep -q 'does match'")
     return secret_files.secret_file(
         name=f"Certificate of {planned.name}", dest=planned.certificate, content=content, check=" && ".join(checks)
     )

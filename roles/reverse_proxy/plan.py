@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
 from groundwork.manifest.exposure import Exposure, RateLimit, Route
 from groundwork.manifest.platform import Platform
-from groundwork.problems import Problem, ProblemError
 from groundwork.topology.model import Endpoint, Site, Topology
+from roles.reverse_proxy.addresses import bracketed, host_names, listen_addresses
 
 WWW = "/var/lib/groundwork/www"
 STREAMING_IDLE = 3600.0
@@ -135,7 +135,11 @@ def plan_proxy(
             reachable.setdefault(endpoint.name, []).append(endpoint)
     upstreams: dict[str, Upstream] = {}
     data = topology.inventory.host(host).data
-    sites = tuple(_plan_site(platform, site, data, reachable, roots, upstreams) for site in placed)
+    bare_names: dict[int, dict[str, str]] = {}
+    sites = tuple(
+        _plan_site(platform, site, data, reachable, roots, upstreams, bare_names.setdefault(site.port, {}))
+        for site in placed
+    )
     return ProxyPlan(sites, tuple(upstreams.values()), tuple(_list_listeners(sites)))
 
 
@@ -146,6 +150,7 @@ def _plan_site(
     reachable: Mapping[str, list[Endpoint]],
     roots: Mapping[tuple[str, str], str],
     upstreams: dict[str, Upstream],
+    bare_names: dict[str, str],
 ) -> PlannedSite:
     exposure = platform.exposure[site.exposure]
     key = site.exposure.replace("-", "__")
@@ -155,8 +160,9 @@ def _plan_site(
     certificate_names: tuple[str, ...] = ()
     if exposure.tls.source == "self_signed":
         # Nobody else vouches for the certificate, so it may name the bare host too, and the site answers there.
-        names = tuple(dict.fromkeys([*names, *_host_name(site.host), *bare]))
-        certificate_names = names
+        certificate_names = tuple(dict.fromkeys([*names, *host_names(site.host), *bare]))
+        # One site per port answers at the bare host: the first.
+        names = tuple(name for name in certificate_names if name in names or bare_names.setdefault(name, key) == key)
     routes = tuple(
         _plan_route(platform, site.exposure, key, index, path, route, reachable, roots, upstreams)
         for index, (path, route) in enumerate(exposure.routes.items())
@@ -200,7 +206,7 @@ def _plan_route(
         return PlannedRoute(path, "static", root=roots[exposure, path], single_page=route.single_page, zone=zone)
     agents = [route.agent] if route.agent else list(platform.groups[str(route.group)].agents)
     servers = dict.fromkeys(
-        f"{_bracketed(endpoint.address)}:{endpoint.port}" for agent in agents for endpoint in reachable.get(agent, ())
+        f"{bracketed(endpoint.address)}:{endpoint.port}" for agent in agents for endpoint in reachable.get(agent, ())
     )
     if not servers:
         # A group without a port answers nothing.
@@ -211,23 +217,6 @@ def _plan_route(
     return PlannedRoute(
         path, "agent", upstream=name, timeout_ms=round(timeout * 1000), streaming=route.streaming, zone=zone
     )
-
-
-def listen_addresses(address: str, data: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return what to listen on: the host's address and those its datum ``public_addresses`` lists.
-
-    ``*`` where the host is known by a name only, since a name may resolve to a router's address. Raises
-    ProblemError when a public address is none.
-    """
-    extra = data.get("public_addresses") or ()
-    public = [str(item) for item in ([extra] if isinstance(extra, str) else extra)]
-    wrong = [item for item in public if not _is_address(item)]
-    if wrong:
-        message = "is not an IP address"
-        raise ProblemError([Problem(message, key="public_addresses", given=item) for item in wrong])
-    if not _is_address(address):
-        return ("*",)
-    return tuple(dict.fromkeys(_bracketed(item) for item in (address, *public)))
 
 
 def _list_listeners(sites: Iterable[PlannedSite]) -> list[Listener]:
@@ -256,21 +245,3 @@ def _client_networks(exposure: Exposure) -> tuple[str, ...]:
     networks = [ip_network(client) for client in exposure.clients]
     open_versions = {network.version for network in networks if network.prefixlen == 0}
     return () if open_versions == {4, 6} else tuple(str(network) for network in networks)
-
-
-def _host_name(host: str) -> list[str]:
-    name = host.removeprefix("@ssh/").lower()
-    plain = all(letter.isalnum() or letter in ".-" for letter in name)
-    return [name] if plain and name.isascii() and not _is_address(name) else []
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -28,7 +28,7 @@ SECURITY_HEADERS = {
 MOST_REQUESTS = 3000
 """More are not sent to reach a rate limit."""
 CONFINED = 2.3
-"""Highest value of systemd-analyze security: 2.2 is reached while nginx's master has to start as root."""
+"""Highest value of systemd-analyze security; 2.3 is what is reached while nginx's master has to start as root."""
 
 
 @pytest.fixture
