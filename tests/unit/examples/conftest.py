@@ -79,7 +79,15 @@ def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 class RuntimeProcess:
     """A running `python -m agent_runtime`."""
 
-    def __init__(self, folder: Path, name: str, agents: list[dict[str, Any]], redis_port: int, **settings: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        agents: list[dict[str, Any]],
+        redis_port: int,
+        peers: dict[str, Any] | None = None,
+        **settings: str,
+    ) -> None:
         self.ports = {agent["name"]: agent["port"] for agent in agents}
         credentials = folder / "credentials"
         credentials.mkdir(exist_ok=True)
@@ -99,7 +107,7 @@ class RuntimeProcess:
                     "address": "127.0.0.1",
                     "agents": agents,
                     "services": {"redis": {**service, "keys": ["chorus:*"]}},
-                    "peers": {},
+                    "peers": peers or {},
                 }
             )
         )
@@ -175,10 +183,10 @@ StartRuntime = Callable[..., RuntimeProcess]
 
 @pytest.fixture
 def start_runtime(tmp_path: Path) -> Iterator[StartRuntime]:
-    """Start runtime processes: `start(name, {"agent": "module"}, redis_port, REPLICA=..., KEY=value...)`."""
+    """Start runtime processes: `start(name, {"agent": "module"}, redis_port, replica=..., peers=..., KEY=value...)`."""
     started: list[RuntimeProcess] = []
 
-    def start(name: str, modules: dict[str, str], redis_port: int, replica: int = 1, **settings: str) -> RuntimeProcess:
+    def start(name: str, modules: dict[str, str], redis_port: int, replica: int = 1, **settings: Any) -> RuntimeProcess:
         agents = [
             {"name": agent, "replica": replica, "module": module, "bind": "127.0.0.1", "port": find_port()}
             for agent, module in modules.items()

@@ -164,13 +164,16 @@ def test_api_predicts_refuses_and_hides(redis_server: Any, start_runtime: Any, t
 
 
 def test_simulated_agents_meet_ask_and_report(redis_server: Any, start_runtime: Any) -> None:
-    predictor = start_runtime("api", PREDICTOR, redis_server.port, PREDICTION_INTERVAL="0.2")
+    # Peers are called by the manifest's names, over HTTP and through the queue.
+    module = {"agent-predictor": "agent_runtime.chorus.predictor"}
+    predictor = start_runtime("api", module, redis_server.port, PREDICTION_INTERVAL="0.2")
     predictor.wait_for_message("READY=1")
     simulator = start_runtime(
         "simulator",
         {"simulator": "agent_runtime.chorus.simulator"},
         redis_server.port,
-        API_PORT=str(predictor.ports["predictor"]),
+        peers={"agent-predictor": [{"address": "127.0.0.1", "port": predictor.ports["agent-predictor"]}]},
+        API_PORT="1",
         AGENTS_MIN="10",
         AGENTS_MAX="10",
         AGENT_REQUEST_INTERVAL_MIN="0.1",
@@ -182,9 +185,9 @@ def test_simulated_agents_meet_ask_and_report(redis_server: Any, start_runtime: 
     while status["agents"] < 10 or status["conflicts"] == 0 or status["cooperations"] < 50:
         assert time.monotonic() < deadline, status
         time.sleep(0.2)
-        status = json.loads(predictor.call("predictor", "/api/v1/system/status")[1])
+        status = json.loads(predictor.call("agent-predictor", "/api/v1/system/status")[1])
     assert status["agents"] == 10
-    metrics = predictor.call("predictor", "/metrics")[1]
+    metrics = predictor.call("agent-predictor", "/metrics")[1]
     assessed = next(line for line in metrics.split("\n") if line.startswith('agent_work_total{outcome="processed"}'))
     assert float(assessed.split()[1]) >= 50
     assert simulator.stop() == 0

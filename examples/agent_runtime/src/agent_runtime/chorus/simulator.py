@@ -18,6 +18,7 @@ from agent_runtime.stores.redis_store import StoreError
 from agent_runtime.work.messages import new_identifier
 from agent_runtime.work.requests import ReplyTimeoutError, RequestError
 
+# The predictor's name where the instance file lists no peers.
 PREDICTOR = "predictor"
 CROWD_SECONDS = 30.0
 # One conflict costs as much as ten cooperations win: with these shares most agents keep a high score, a few lose it.
@@ -32,8 +33,11 @@ class Simulator(Agent):
         super().__init__(context)
         self._settings = read_settings(ChorusSettings, context.environ)
         own = Endpoint(self._settings.api_host, self._settings.api_host, self._settings.api_port)
-        # One predictor after the other; without declared peers, the one that the configuration names.
-        self._predictors = itertools.cycle(context.peers(PREDICTOR) or (own,))
+        # Peers are called by the names that the manifest gives them, one after the other; without declared peers, the
+        # one that the configuration names.
+        peers = {name: found for name, found in context.instance.peers.items() if found} or {PREDICTOR: (own,)}
+        self._predictors = itertools.cycle([endpoint for found in peers.values() for endpoint in found])
+        self._names = itertools.cycle(peers)
         self._crowd: dict[str, asyncio.Task[None]] = {}
 
     async def start(self) -> None:
@@ -87,7 +91,7 @@ class Simulator(Agent):
         """Return the predictor's advice about a peer, asked through the queue."""
         if self.context.requests is None:
             return "proceed"
-        outcome = await self.context.requests.request(PREDICTOR, {"kind": "assess", "agent": peer})
+        outcome = await self.context.requests.request(next(self._names), {"kind": "assess", "agent": peer})
         return str(outcome.body.get("advice", "proceed"))
 
 
