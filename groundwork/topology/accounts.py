@@ -10,7 +10,7 @@ LONGEST_USER = 32
 NOLOGIN = "/usr/sbin/nologin"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class SystemUser:
     """A system user with a group of the same name, as ``useradd --system`` makes it."""
 

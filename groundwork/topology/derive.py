@@ -48,7 +48,7 @@ def derive(platform: Platform, inventory: Inventory, environment: str) -> Topolo
         sites=sites,
         endpoints=endpoints,
         flows=tuple(flows),
-        identities=tuple(list_identities(platform, environment, processes, nodes, sites)),
+        identities=tuple(list_identities(platform, environment, inventory, processes, nodes, sites)),
         scrape_targets=targets,
         secret_needs=tuple(list_secret_needs(platform, processes, nodes, sites)),
         secret_declarations=declare_secrets(platform),

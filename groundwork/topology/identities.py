@@ -1,41 +1,80 @@
-"""One identity for each unit of each host: what its certificate will say."""
+"""One identity for each unit of each host: what its certificate will say, and who owns its key."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
+from groundwork.inventory import Inventory
 from groundwork.manifest.platform import Platform
+from groundwork.manifest.services import PostgresqlService
+from groundwork.topology.accounts import ROOT, SystemUser, group_user, service_user
 from groundwork.topology.model import Identity, Process, ServiceNode, Site
+
+PROXY = "nginx"
+"""Unit of the identity by which a host's reverse proxy calls agents; its account is ``proxy``."""
+OPERATOR = "operator"
+"""Unit and account of the identity that root's own tools use on every host."""
+_HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 
 def list_identities(
     platform: Platform,
     environment: str,
+    inventory: Inventory,
     processes: Iterable[Process],
     nodes: Iterable[ServiceNode],
     sites: Iterable[Site],
 ) -> Iterator[Identity]:
-    """Yield one identity per unit and host: host names, addresses, and a SPIFFE URI of the unit."""
+    """Yield one identity per unit and host: host names, addresses, a SPIFFE URI of the unit, and its account.
 
-    def identity(unit: str, host: str, address: str, names: tuple[str, ...] = ()) -> Identity:
-        addresses = (address,) if _is_address(address) else ()
+    Agent processes have the account of their group, servers that of their service, PgBouncer ``pgbouncer``, the
+    reverse proxy ``proxy``. Besides the units, every host has an ``operator``.
+    """
+
+    def identity(
+        unit: str, host: str, address: str, account: str, owner: SystemUser = ROOT, names: tuple[str, ...] = ()
+    ) -> Identity:
+        dns_names, addresses = _sort_names((host.removeprefix("@ssh/"), *names, address))
         uri = f"spiffe://{environment}/{platform.platform}/{unit}"
-        return Identity(unit, host, (host, *names), addresses, uri)
+        return Identity(unit, host, dns_names, addresses, uri, account, owner)
 
     for process in processes:
         unit = process.unit_name.removesuffix(".service")
-        yield identity(unit, process.host, process.agents[0].address)
+        owner = group_user(platform.platform, process.group)
+        yield identity(unit, process.host, process.agents[0].address, process.group, owner)
     for node in nodes:
-        yield identity(f"{node.service}-{node.index}", node.host, node.address)
+        service = platform.services[node.service]
+        owner = service_user(node.kind)
+        yield identity(f"{node.service}-{node.index}", node.host, node.address, node.service, owner)
+        if isinstance(service, PostgresqlService) and service.pgbouncer:
+            unit = pool_unit(node.service, node.index)
+            yield identity(unit, node.host, node.address, "pgbouncer", service_user("pgbouncer"))
+    proxies: dict[str, str] = {}
     for site in sites:
         names = tuple(platform.exposure[site.exposure].server_names)
-        yield identity(f"site-{site.exposure}", site.host, site.address, names)
+        yield identity(f"site-{site.exposure}", site.host, site.address, "proxy", names=names)
+        proxies[site.host] = site.address
+    for host, address in proxies.items():
+        yield identity(PROXY, host, address, "proxy")
+    for machine in inventory.hosts:
+        yield identity(OPERATOR, machine.name, machine.address, "operator")
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
+def pool_unit(service: str, index: int) -> str:
+    """Name of the identity of the PgBouncer in front of one server of a PostgreSQL service."""
+    return f"{service}-pgbouncer-{index}"
+
+
+def _sort_names(names: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Host names and addresses, each once; what is neither (``@local``) can be in no certificate."""
+    hosts: dict[str, None] = {}
+    addresses: dict[str, None] = {}
+    for name in names:
+        try:
+            addresses[str(ip_address(name))] = None
+        except ValueError:
+            if _HOST_NAME.fullmatch(name):
+                hosts[name.lower()] = None
+    return tuple(hosts), tuple(addresses)

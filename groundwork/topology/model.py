@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from groundwork.inventory import Inventory, InventoryHost
 from groundwork.manifest.secrets import SecretDeclaration
+from groundwork.topology.accounts import SystemUser
 
 
 @dataclass(frozen=True, order=True)
@@ -107,6 +108,10 @@ class Identity:
     dns_names: tuple[str, ...]
     ip_addresses: tuple[str, ...]
     uri: str
+    account: str
+    """Common name of the certificate, and the client's name at services."""
+    owner: SystemUser
+    """Who may read the key."""
 
 
 @dataclass(frozen=True, order=True)

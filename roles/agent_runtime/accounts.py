@@ -1,20 +1,6 @@
-"""Names derived from the platform's: users, slices, targets."""
+"""Names derived from the platform's: slices, targets."""
 
 from __future__ import annotations
-
-import hashlib
-
-# useradd(8): user names are at most 32 characters long.
-LONGEST_USER = 32
-
-
-def user_name(platform: str, group: str) -> str:
-    """System user of a group; cut to 32 characters, with a digest that keeps two long names apart."""
-    name = f"{platform}-{group}"
-    if len(name) <= LONGEST_USER:
-        return name
-    digest = hashlib.sha256(name.encode()).hexdigest()[:6]
-    return f"{name[: LONGEST_USER - 7]}-{digest}"
 
 
 def platform_slice(platform: str) -> str:

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from groundwork.manifest.agents import LogFile
 from groundwork.manifest.platform import Platform
 from groundwork.problems import Problem, ProblemError
+from groundwork.topology.accounts import user_name
 from groundwork.topology.model import Process, Topology
 from groundwork.topology.order import process_dependencies
 from groundwork.topology.secrets import process_secrets
-from roles.agent_runtime.accounts import group_slice, group_target, user_name
+from roles.agent_runtime.accounts import group_slice, group_target
 from roles.agent_runtime.environment import Variables, process_variables, render_configuration, render_instance
 from roles.agent_runtime.network import permitted_addresses
 from roles.agent_runtime.resources import Setting, add_limits, list_limits

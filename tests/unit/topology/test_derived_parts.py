@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from systems import System, systems
 
-from groundwork.manifest.services import RedisService
+from groundwork.manifest.services import PostgresqlService, RedisService
 from groundwork.topology.order import process_dependencies
 
 
@@ -58,6 +58,10 @@ def test_each_unit_of_each_host_has_one_identity(system: System) -> None:
     expected = [(p.unit_name.removesuffix(".service"), p.host) for p in topology.processes]
     expected += [(f"{node.service}-{node.index}", node.host) for node in topology.nodes]
     expected += [(f"site-{site.exposure}", site.host) for site in topology.sites]
+    expected += [("nginx", host) for host in {site.host for site in topology.sites}]
+    expected += [("operator", host.name) for host in topology.hosts]
+    pooled = {n for n, s in system.platform.services.items() if isinstance(s, PostgresqlService) and s.pgbouncer}
+    expected += [(f"{n.service}-pgbouncer-{n.index}", n.host) for n in topology.nodes if n.service in pooled]
     assert found == Counter(expected)
     assert max(found.values(), default=1) == 1
     addresses = {host.name: host.address for host in topology.hosts}
