@@ -50,9 +50,17 @@ def tabulate_run(result: RunResult) -> Table:
             str(host.count(OperationStatus.UNCHANGED)),
             str(host.count(OperationStatus.FAILED)),
             f"{host.seconds:.1f}",
-            Text(f"failed ({host.stage})", style="red") if host.failed else Text("good", style="green"),
+            _describe_state(host),
         )
     return table
+
+
+def _describe_state(host: HostResult) -> Text:
+    if host.failed:
+        return Text(f"failed ({host.stage})", style="red")
+    if host.count(OperationStatus.NOT_RUN):
+        return Text("unfinished", style="yellow")
+    return Text("good", style="green")
 
 
 def summarise_run(result: RunResult) -> str:
