@@ -50,21 +50,18 @@ def list_access(platform: Platform, service: str) -> tuple[Access, ...]:
     problems: list[Problem] = []
     result: list[Access] = []
     for client in service_clients(platform, service):
+        user, needs = declared.users.get(client), _needs_of_group(platform, client, service)
+        key = f"services.{service}.users.{client}" if user else f"groups.{client}"
         if client == "default":
             message = "is the name of Redis's own user, which is switched off"
-            problems.append(Problem(message, key=f"groups.{client}", given=client, allowed="another name"))
-        if client in declared.users:
-            user, key = declared.users[client], f"services.{service}.users.{client}"
-            if client in platform.groups:
-                problems.append(Problem("an agent group has this name too", key=key, given=client))
-            problems += _check_user(user, key)
-            rules = _user_rules(user)
-        else:
-            needs = _needs_of_group(platform, client, service)
-            for key, need in needs.items():
-                problems += _check_patterns(need.keys, f"{key}.keys")
-                problems += _check_patterns(need.channels, f"{key}.channels")
-            rules = _group_rules(platform.platform, needs.values())
+            problems.append(Problem(message, key=key, given=client, allowed="another name"))
+        if user and needs:
+            problems.append(Problem("an agent group has this name too", key=key, given=client))
+        for place, need in needs.items():
+            problems += _check_patterns(need.keys, f"{place}.keys")
+            problems += _check_patterns(need.channels, f"{place}.channels")
+        problems += _check_user(user, key) if user else []
+        rules = _user_rules(user) if user else _group_rules(platform.platform, needs.values())
         result.append(Access(client, rules))
     if problems:
         raise ProblemError(problems)
