@@ -1,0 +1,174 @@
+"""The agents serve, within their limits, from a complete release, and log as declared."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+from testinfra.host import Host
+
+from groundwork.inventory import InventoryHost
+from groundwork.manifest.agents import Resources
+from groundwork.site import Site
+from groundwork.topology.model import AgentInstance, Process
+
+NOBODY = "runuser -u nobody --"
+# Prints the status code and the start of the answer; Python is there, curl may not be.
+REQUEST = (
+    "import sys, urllib.request, urllib.error\n"
+    "try:\n"
+    "    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=10) as answer:\n"
+    "        print(answer.status, answer.read(200000).decode())\n"
+    "except urllib.error.HTTPError as error:\n"
+    "    print(error.code, '')\n"
+)
+
+
+def processes(site: Site, host: InventoryHost) -> tuple[Process, ...]:
+    return site.topology.processes_on(host.name)
+
+
+def listening(site: Site, host: InventoryHost) -> list[AgentInstance]:
+    return [agent for process in processes(site, host) for agent in process.agents if agent.port is not None]
+
+
+def show(host: Host, unit: str, *properties: str) -> dict[str, str]:
+    output = host.check_output(f"systemctl show --property={','.join(properties)} -- {shlex.quote(unit)}")
+    return dict(line.partition("=")[::2] for line in output.splitlines())
+
+
+def request(host: Host, agent: AgentInstance, path: str, user: str = "") -> tuple[int, str]:
+    url = shlex.quote(f"http://{agent.address}:{agent.port}{path}")
+    answer = host.check_output(f"{user} python3 -c {shlex.quote(REQUEST)} {url}")
+    status, _, body = answer.partition(" ")
+    return int(status), body
+
+
+def test_every_unit_runs_and_has_not_restarted_by_itself(site: Site, host: Host, host_model: InventoryHost) -> None:
+    for process in processes(site, host_model):
+        state = show(host, process.unit_name, "ActiveState", "SubState", "Type", "NRestarts", "WatchdogUSec")
+        assert (state["ActiveState"], state["SubState"]) == ("active", "running"), process.unit_name
+        assert state["Type"] == "notify"
+        assert int(state["NRestarts"]) == 0, f"{process.unit_name} ended by itself"
+        assert state["WatchdogUSec"] not in ("0", "infinity"), f"{process.unit_name} has no watchdog"
+
+
+def test_no_other_instance_runs(site: Site, host: Host, host_model: InventoryHost) -> None:
+    declared = {process.unit_name for process in processes(site, host_model)}
+    patterns = " ".join(shlex.quote(f"{process.unit}@*.service") for process in processes(site, host_model))
+    listed = host.check_output(f"systemctl list-units --all --plain --no-legend -- {patterns}")
+    assert {line.split()[0] for line in listed.splitlines()} == declared
+
+
+def test_targets_hold_all_units_and_start_with_the_host(site: Site, host: Host, host_model: InventoryHost) -> None:
+    platform = site.platform.platform
+    assert host.check_output(f"systemctl is-enabled {platform}.target") == "enabled"
+    groups = {process.group for process in processes(site, host_model)}
+    wanted = set(show(host, f"{platform}.target", "Wants", "ActiveState")["Wants"].split())
+    assert {f"{platform}-{group}.target" for group in groups} <= wanted
+    for group in groups:
+        state = show(host, f"{platform}-{group}.target", "Wants", "ActiveState")
+        assert state["ActiveState"] == "active"
+        units = {process.unit_name for process in processes(site, host_model) if process.group == group}
+        assert units <= set(state["Wants"].split())
+
+
+def test_health_ready_and_metrics_answer(site: Site, host: Host, host_model: InventoryHost) -> None:
+    for agent in listening(site, host_model):
+        for path in (agent.health_path, agent.ready_path):
+            status, _ = request(host, agent, path, NOBODY)
+            assert status == 200, f"{agent.agent} {agent.replica}: {path}"
+        if agent.metrics_path:
+            status, body = request(host, agent, agent.metrics_path, NOBODY)
+            assert status == 200
+            assert re.search(r"^# TYPE \w+ (counter|gauge|histogram)", body, re.MULTILINE), agent.agent
+
+
+def test_agents_listen_on_their_address_only(site: Site, host: Host, host_model: InventoryHost) -> None:
+    sockets = [line.split()[3] for line in host.check_output("ss -Hltn").splitlines()]
+    for agent in listening(site, host_model):
+        assert [s for s in sockets if s.endswith(f":{agent.port}")] == [f"{agent.address}:{agent.port}"]
+
+
+def test_limits_are_as_declared(site: Site, host: Host, host_model: InventoryHost) -> None:
+    platform = site.platform.platform.replace("-", "_")
+    for group in {process.group for process in processes(site, host_model)}:
+        check_limits(
+            host, f"groundwork-{platform}-{group.replace('-', '_')}.slice", site.platform.groups[group].resources
+        )
+    for process in processes(site, host_model):
+        unit_slice = show(host, process.unit_name, "Slice")["Slice"]
+        assert unit_slice == f"groundwork-{platform}-{process.group.replace('-', '_')}.slice"
+        if not process.packed:
+            agent = site.platform.groups[process.group].agents[process.agents[0].agent]
+            check_limits(host, process.unit_name, agent.resources)
+
+
+def check_limits(host: Host, unit: str, declared: Resources) -> None:
+    found = show(host, unit, "CPUWeight", "MemoryMax", "MemoryHigh", "TasksMax", "CPUQuotaPerSecUSec")
+    wanted = {
+        "CPUWeight": declared.cpu_weight,
+        "MemoryMax": declared.memory_max,
+        "MemoryHigh": declared.memory_high,
+        "TasksMax": declared.tasks_max,
+    }
+    for key, value in wanted.items():
+        if value is not None:
+            # The kernel counts memory in pages.
+            given = int(found[key])
+            assert value - 4096 < given <= value, f"{unit}: {key}"
+    if declared.cpu_quota is not None:
+        assert found["CPUQuotaPerSecUSec"] != "infinity"
+
+
+def test_current_release_is_complete_and_runs(site: Site, host: Host, host_model: InventoryHost) -> None:
+    folder = f"/opt/groundwork/{site.platform.platform}"
+    release = host.check_output(f"readlink {folder}/current")
+    assert re.fullmatch(r"releases/[0-9][^/]*\+[0-9a-f]{8}", release)
+    assert host.file(f"{folder}/{release}/.complete").exists
+    listed = host.check_output(f"ls {folder}/releases").split()
+    assert 1 <= len(listed) <= site.platform.runtime.keep_releases
+    host.check_output(f"{folder}/current/bin/python -m pip check")
+    for process in processes(site, host_model):
+        pid = show(host, process.unit_name, "MainPID")["MainPID"]
+        arguments = host.check_output(f"tr '\\0' ' ' < /proc/{pid}/cmdline")
+        assert arguments.startswith(f"{folder}/current/bin/python -m ")
+
+
+def test_instance_files_say_what_the_topology_says(site: Site, host: Host, host_model: InventoryHost) -> None:
+    folder = f"/etc/groundwork/{site.platform.platform}/instances"
+    names = {process.unit_name.removesuffix(".service") for process in processes(site, host_model)}
+    assert {name.removesuffix(".json") for name in host.check_output(f"ls {folder}/").split()} == names
+    for process in processes(site, host_model):
+        path = shlex.quote(f"{folder}/{process.unit_name.removesuffix('.service')}.json")
+        content = json.loads(host.check_output(f"cat {path}"))
+        assert [(a["name"], a["replica"], a["port"]) for a in content["agents"]] == [
+            (agent.agent, agent.replica, agent.port) for agent in process.agents
+        ]
+        assert (content["environment"], content["host"]) == (site.environment, host_model.name)
+
+
+def test_log_lines_are_json_in_the_journal(site: Site, host: Host, host_model: InventoryHost) -> None:
+    for process in processes(site, host_model):
+        unit = shlex.quote(process.unit_name)
+        lines = host.check_output(f"journalctl -q --no-pager -o cat -u {unit} _SYSTEMD_UNIT={unit}").splitlines()
+        assert lines, f"{process.unit_name} has logged nothing"
+        assert all(isinstance(json.loads(line), dict) for line in lines[-20:])
+
+
+def test_log_files_are_written_and_limited(site: Site, host: Host, host_model: InventoryHost) -> None:
+    platform = site.platform.platform
+    groups = {process.group for process in processes(site, host_model)}
+    logs = [log for name in groups if (log := site.platform.groups[name].log_file)]
+    if not logs:
+        pytest.skip("no group has a log file")
+    assert host.service(f"groundwork-logrotate-{platform}.timer").is_running
+    for log in logs:
+        assert host.file(log.path).size > 0
+        assert host.run(f"{NOBODY} cat {log.path}").rc != 0
+        told = host.run(f"logrotate --debug --state /dev/null /etc/groundwork/{platform}/logrotate.conf")
+        assert f"considering log {log.path}" in told.stdout + told.stderr
+        rotated = host.check_output(f"find {log.path.rpartition('/')[0]} -name '{log.path.rpartition('/')[2]}.*'")
+        assert len(rotated.splitlines()) <= log.backups
