@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import partial
+from ipaddress import IPv4Network
 from pathlib import Path
 
 import docker
@@ -17,7 +19,7 @@ from groundwork.lab.hosts import HostStatus, ensure_host, read_status, remove_ho
 from groundwork.lab.image import ensure_image, remove_images
 from groundwork.lab.inventory import build_inventory
 from groundwork.lab.keys import ensure_host_keys, ensure_key
-from groundwork.lab.network import ensure_network, remove_networks, taken_networks
+from groundwork.lab.network import SubnetTakenError, ensure_network, remove_networks, taken_networks
 from groundwork.lab.phases import Phases
 from groundwork.lab.plan import (
     DEFAULT_PLATFORM,
@@ -33,6 +35,7 @@ from groundwork.problems import Problem, ProblemError
 
 # Creating a host is disk-bound in the engine; more at once are not quicker.
 PARALLEL_HOSTS = 6
+SUBNET_ATTEMPTS = 8
 
 
 @dataclass(frozen=True)
@@ -92,11 +95,8 @@ def boot_lab(
             with phases.phase("image"):
                 image, built = _choose_image(client, root, spec, release, phases)
             with phases.phase("hosts"):
-                if spec is None:
-                    spec = plan_lab(name, platform, release, image, groups, taken_networks(client))
-                spec = replace(spec, image=image)
-                state.create()
-                state.write_spec(spec)
+                plan = partial(plan_lab, name, platform, release, image, groups)
+                spec = _settle_network(client, root, state, replace(spec, image=image) if spec else None, plan)
                 hosts = _boot_hosts(client, root, state, spec, phases)
                 state.write_inventory(build_inventory(state, spec))
     return BootedLab(spec, tuple(hosts), built)
@@ -112,12 +112,34 @@ def _choose_image(
     return recipe.tag, ensure_image(client, recipe, root, phases.note)
 
 
+def _settle_network(
+    client: docker.DockerClient,
+    root: Path,
+    state: LabState,
+    spec: LabSpec | None,
+    plan: Callable[[list[IPv4Network]], LabSpec],
+) -> LabSpec:
+    """Record the lab and make its network. While no host exists, a subnet that was lost to another is replaced."""
+    state.create()
+    for _ in range(SUBNET_ATTEMPTS):
+        spec = spec or plan(taken_networks(client))
+        state.write_spec(spec)
+        try:
+            ensure_network(client, root, spec.name, spec.subnet)
+        except SubnetTakenError:
+            if any(status.state != "missing" for status in read_status(client, root, spec)):
+                raise
+            spec = None
+            continue
+        return spec
+    raise lab_error("no private network could be made: others take each one first")
+
+
 def _boot_hosts(
     client: docker.DockerClient, root: Path, state: LabState, spec: LabSpec, phases: Phases
 ) -> Sequence[BootedHost]:
     login = ensure_key(state.key_file, f"groundwork-lab-{spec.name}").public
     host_keys = ensure_host_keys(state, spec)
-    ensure_network(client, root, spec.name, spec.subnet)
 
     def boot(index: int) -> BootedHost:
         host = spec.hosts[index]

@@ -13,6 +13,11 @@ from docker.types import IPAMConfig, IPAMPool
 from groundwork.lab.errors import lab_error
 from groundwork.lab.labels import LAB_LABEL, ROOT_LABEL, lab_filter, object_prefix, root_label
 from groundwork.lab.subnets import parse_routes
+from groundwork.problems import Problem, ProblemError
+
+
+class SubnetTakenError(ProblemError):
+    """Another network, perhaps of a lab that came up at the same moment, has the subnet."""
 
 
 def taken_networks(client: docker.DockerClient) -> list[IPv4Network]:
@@ -26,7 +31,7 @@ def taken_networks(client: docker.DockerClient) -> list[IPv4Network]:
 
 
 def ensure_network(client: docker.DockerClient, root: Path, lab: str, subnet: str) -> Network:
-    """Return the lab's network, making it where it is missing; ProblemError where the subnet is in use."""
+    """Return the lab's network, making it where it is missing; SubnetTakenError where it is in use."""
     name = object_prefix(root, lab)
     for network in client.networks.list(filters=lab_filter(root, lab)):
         return network
@@ -41,10 +46,10 @@ def ensure_network(client: docker.DockerClient, root: Path, lab: str, subnet: st
             check_duplicate=True,
         )
     except APIError as error:
-        raise lab_error(
-            f"the lab's network could not be made ({error.explanation}); `lab down` and `lab up` choose another",
-            given=subnet,
-        ) from error
+        message = f"the lab's network could not be made: {error.explanation}"
+        if "overlaps" in str(error.explanation):
+            raise SubnetTakenError([Problem(message, given=subnet)]) from error
+        raise lab_error(message, given=subnet) from error
 
 
 def remove_networks(client: docker.DockerClient, root: Path, lab: str) -> int:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import docker
@@ -107,6 +108,12 @@ def test_two_labs_do_not_reach_each_other(lab_command):
     assert across.returncode != 0
     assert lab_command("down", "--name", NAME).returncode == 0
     assert lab_command("status", "--name", OTHER).returncode == 0
+
+
+def test_labs_that_come_up_at_the_same_moment_get_networks_of_their_own(lab_command):
+    with ThreadPoolExecutor() as pool:
+        first, second = pool.map(lambda name: up(lab_command, name), (NAME, OTHER))
+    assert first["spec"]["subnet"] != second["spec"]["subnet"]
 
 
 def test_down_leaves_no_trace(lab_command):
