@@ -144,6 +144,23 @@ class SecretStore:
         values = {name: secret.value for name, secret in opened.items()}
         return Ensured(values, tuple(created), tuple(absent), tuple(problems))
 
+    def seal(self, content: bytes) -> bytes:
+        """Encrypt content to the folder's recipients, as text. ProblemError where their list is missing or wrong."""
+        try:
+            recipients = [x25519.Recipient.from_str(line) for line in self._recipient_lines()]
+        except RecipientError:
+            path = self.folder / RECIPIENTS
+            problem = Problem("this is no list of age recipients", file=str(path), allowed="age1... on each line")
+            raise ProblemError([problem]) from None
+        return bytes(encrypt(content, recipients, armored=True))
+
+    def unseal(self, sealed: bytes) -> bytes:
+        """Decrypt what ``seal`` gave. Raises ProblemError where the key cannot be used and pyrage's DecryptError
+        where the content is damaged or encrypted to another key."""
+        if self._identities is None:
+            self._identities = read_identities(self.key_file, self.repository)
+        return bytes(decrypt(sealed, self._identities))
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """One writer at a time: two runs that both generate would give hosts different values."""
@@ -177,13 +194,7 @@ class SecretStore:
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "value": value.reveal(),
         }
-        try:
-            recipients = [x25519.Recipient.from_str(line) for line in self._recipient_lines()]
-        except RecipientError:
-            path = self.folder / RECIPIENTS
-            problem = Problem("this is no list of age recipients", file=str(path), allowed="age1... on each line")
-            raise ProblemError([problem]) from None
-        sealed = encrypt(json.dumps(payload).encode(), recipients, armored=True)
+        sealed = self.seal(json.dumps(payload).encode())
         current = self.folder / f"{name}{SUFFIX}"
         if current.exists():
             write_atomically(self.folder / f"{name}{PREVIOUS}", current.read_bytes(), 0o600)
@@ -193,10 +204,8 @@ class SecretStore:
         if problem := check_name(name):
             raise ProblemError([problem])
         path = self.folder / file
-        if self._identities is None:
-            self._identities = read_identities(self.key_file, self.repository)
         try:
-            payload = json.loads(decrypt(path.read_bytes(), self._identities))
+            payload = json.loads(self.unseal(path.read_bytes()))
             if payload["version"] != 1 or payload["name"] != name:
                 raise ValueError("it is another secret's file")
             return StoredSecret(SecretValue(payload["value"]), datetime.fromisoformat(payload["created"]))
