@@ -54,8 +54,7 @@ def install_release(layout: Layout, name: str, archive: Path, digest: str) -> No
         if hashlib.sha256(archive.read_bytes()).hexdigest() != digest:
             raise InstallError(f"{archive} arrived damaged")
         staging.mkdir(parents=True)
-        with tarfile.open(archive) as tar:
-            tar.extractall(staging, filter="data")
+        _unpack(archive, staging)
         description = json.loads((staging / DESCRIPTION).read_text("utf-8"))
         layout.releases.mkdir(parents=True, exist_ok=True)
         _build_environment(target, staging, description)
@@ -67,6 +66,16 @@ def install_release(layout: Layout, name: str, archive: Path, digest: str) -> No
     finally:
         shutil.rmtree(staging, ignore_errors=True)
         archive.unlink(missing_ok=True)
+
+
+def _unpack(archive: Path, staging: Path) -> None:
+    """Unpack plain files below ``staging``; the filters of tarfile are newer than Debian 12's Python."""
+    with tarfile.open(archive) as tar:
+        for entry in tar:
+            stream = tar.extractfile(entry) if entry.isreg() else None
+            if stream is None or entry.name.startswith("/") or ".." in entry.name.split("/"):
+                raise InstallError(f"{archive} holds {entry.name}, which is no plain file")
+            write_file(staging / entry.name, stream.read())
 
 
 def _build_environment(target: Path, staging: Path, description: dict[str, str]) -> None:
