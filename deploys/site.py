@@ -5,6 +5,8 @@
 Every role runs on every host: where nothing is declared for it, it removes what it once laid down there.
 """
 
+from groundwork.coverage import check_coverage
+from groundwork.operations.refusals import refusing
 from groundwork.site import current_site
 from roles.agent_runtime.deploy import agent_runtime
 from roles.base.deploy import base
@@ -12,6 +14,8 @@ from roles.redis.deploy import redis
 from roles.reverse_proxy.deploy import reverse_proxy
 
 site = current_site()
+with refusing():
+    check_coverage(site.platform)
 
 base(site)
 redis(site)

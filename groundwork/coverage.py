@@ -1,0 +1,29 @@
+"""What a manifest declares that this version has no role for yet; refused rather than passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from groundwork.manifest.platform import Platform
+from groundwork.problems import Problem, ProblemError
+
+SERVICE_ROLES = ("redis", "external")
+"""Kinds of services that can be set up, or need no setting up."""
+
+
+def check_coverage(platform: Platform) -> None:
+    """Raise ProblemError for services and modes that no role of this version sets up."""
+    problems = list(_uncovered(platform))
+    if problems:
+        raise ProblemError(problems)
+
+
+def _uncovered(platform: Platform) -> Iterator[Problem]:
+    for name, service in platform.services.items():
+        if service.kind not in SERVICE_ROLES:
+            message = "this version has no role for it yet"
+            yield Problem(message, key=f"services.{name}", given=service.kind, allowed=", ".join(SERVICE_ROLES))
+    for name, group in platform.groups.items():
+        if group.mode != "process":
+            message = "this version has no role for containers yet"
+            yield Problem(message, key=f"groups.{name}.mode", given=group.mode, allowed="process")
