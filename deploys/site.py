@@ -10,6 +10,7 @@ from groundwork.operations.refusals import refusing
 from groundwork.site import current_site
 from roles.agent_runtime.deploy import agent_runtime
 from roles.base.deploy import base
+from roles.pki.deploy import pki
 from roles.redis.deploy import redis
 from roles.reverse_proxy.deploy import reverse_proxy
 
@@ -18,6 +19,7 @@ with refusing():
     check_coverage(site.platform)
 
 base(site)
+pki(site)
 redis(site)
 agent_runtime(site)
 reverse_proxy(site)

@@ -19,6 +19,7 @@ from groundwork.topology import Topology, derive
 if TYPE_CHECKING:
     from pyinfra.api.inventory import Inventory as PyinfraInventory
 
+    from groundwork.authority.store import AuthorityStore
     from groundwork.secrets.store import SecretStore
     from groundwork.secrets.value import SecretValue
 
@@ -52,6 +53,13 @@ class Site:
         from groundwork.secrets.store import SecretStore
 
         return SecretStore(self.secrets_folder, self.secrets_key)
+
+    @cached_property
+    def authority(self) -> AuthorityStore:
+        """The environment's certificate authority."""
+        from groundwork.authority.store import FOLDER, AuthorityStore
+
+        return AuthorityStore(self.secrets_folder / FOLDER, self.secrets, self.environment)
 
     def secret(self, name: str) -> SecretValue:
         """Return one secret's value. Raises ProblemError when it is not set or cannot be decrypted."""

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from groundwork.authority.store import FOLDER, AuthorityStore
 from groundwork.problems import Problem, ProblemError
 from groundwork.secrets.declaration import SecretDeclaration, name_declarations
 from groundwork.secrets.generation import generate_value
@@ -64,10 +65,12 @@ def _find(declared: dict[str, SecretDeclaration], name: str) -> SecretDeclaratio
 
 @app.command("init")
 def initialise(environment: Environment, as_json: AsJson = False) -> None:
-    """Make the key and the folder where they are missing, and generate every secret that has no value."""
+    """Make key, folder and certificate authority where they are missing; generate every secret without a value."""
     with _reporting(as_json) as report:
         store, declared = _open(environment)
         public = store.initialise()
+        authority = AuthorityStore(store.folder / FOLDER, store, environment)
+        made = authority.initialise()
         ensured = store.ensure(declared.values())
         weak = [p for p in ensured.problems if p.key.removeprefix("secrets.") not in ensured.absent]
         if weak:
@@ -75,7 +78,13 @@ def initialise(environment: Environment, as_json: AsJson = False) -> None:
         lines = [f"key      {store.key_file} (keep a copy of it: nothing else opens the secrets)"]
         lines += [f"folder   {store.folder}", f"made     {len(ensured.created)} of {len(declared)} secrets"]
         lines += [f"missing  {name}: groundwork secrets set {environment} {name}" for name in ensured.absent]
-        result = {"key_file": str(store.key_file), "folder": str(store.folder), "recipient": public}
+        lines.append(f"certificate authority {'made' if made else 'is there'}: {authority.folder}")
+        result = {
+            "key_file": str(store.key_file),
+            "folder": str(store.folder),
+            "recipient": public,
+            "authority": str(authority.folder),
+        }
         report(result | {"created": ensured.created, "missing": ensured.absent}, "\n".join(lines))
 
 

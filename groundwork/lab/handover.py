@@ -96,6 +96,7 @@ def _ensure_secrets(site: Site, phases: Phases) -> None:
 
     declared = {one.name: one for one in name_declarations(site.topology.secret_declarations)}
     site.secrets.initialise()
+    site.authority.initialise()
     ensured = site.secrets.ensure(declared.values())
     weak = [one for one in ensured.problems if one.key.removeprefix("secrets.") not in ensured.absent]
     if weak:
