@@ -60,7 +60,7 @@ class ChangeTimes(FactBase[dict[str, float]]):
     @override
     def command(self, paths: Iterable[str]) -> StringCommand:
         quoted = [QuoteString(path) for path in paths]
-        return StringCommand("stat -c '%.9Z %n' --", *quoted, "2>/dev/null || true")
+        return StringCommand("LC_ALL=C stat -c '%.9Z %n' --", *quoted, "2>/dev/null || true")
 
     @override
     def process(self, output: list[str]) -> dict[str, float]:

@@ -10,11 +10,11 @@ from pyinfra.operations import files, server
 from groundwork.facts.container import InContainer
 from groundwork.facts.ledger import Ledger
 from groundwork.operations import apt, ledger, systemd_units, validated_files
-from groundwork.operations.ledger_items import PREFIXES
+from groundwork.operations.ledger_items import PREFIXES, merge_items
 from groundwork.operations.refusals import refusing
 from groundwork.site import Site
 from roles.base import plan
-from roles.base.operations import compiled_locale, host_lines
+from roles.base.operations import compiled_locale, end_sessions, host_lines
 from roles.base.settings import HostSettings, read_settings
 
 ROLE = "base"
@@ -27,8 +27,9 @@ def base(site: Site) -> None:
         settings = _check_host()
     users = host.get_fact(Users) or {}
     own = _own_accounts(settings, set(users))
-    homes = {name: _home(name, users) for name in settings.operators if name not in _connecting_accounts()}
-    items = plan.list_items(settings, own, homes)
+    accounts, old = _connecting_accounts(), host.get_fact(Ledger, role=ROLE)
+    homes = {name: _home(name, users) for name in settings.operators if name not in accounts}
+    items = merge_items(plan.list_items(settings, own, homes), plan.keep_connecting(old, accounts))
     ledger.begin(name="Note what base lays down", role=ROLE, items=items)
     for folder in plan.FOLDERS:
         files.directory(name=f"Make {folder}", path=folder, user="root", group="root", mode="0755")
@@ -38,6 +39,7 @@ def base(site: Site) -> None:
     _set_up_journal(settings)
     _set_up_clock(settings)
     _set_up_operators(settings, homes)
+    end_sessions(name="End the sessions of operators who leave", users=plan.list_leaving(old, items))
     prefixes = (*PREFIXES, *(f"{home}/.ssh/" for home in _former_homes()))
     ledger.finish(name="Remove what base no longer declares", role=ROLE, items=items, prefixes=prefixes)
 
@@ -128,6 +130,8 @@ def _set_up_operators(settings: HostSettings, homes: dict[str, str]) -> None:
     for name, operator in settings.operators.items():
         server.user(name=f"Make the account {name}", user=name, shell="/bin/bash", create_home=True, ensure_home=False)
         if name in homes:
+            # It may be left over from an operator of that name with another number.
+            files.directory(name=f"Own the home of {name}", path=homes[name], user=name)
             folder = plan.keys_path(homes[name]).rpartition("/")[0]
             files.directory(name=f"Make the key folder of {name}", path=folder, user=name, mode="0700")
             validated_files.validated_file(

@@ -8,7 +8,7 @@ from pyinfra import host
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.facts.files import FileContents
-from pyinfra.facts.server import Locales
+from pyinfra.facts.server import Locales, Users
 
 from groundwork.operations.validated_files import validated_file
 from roles.base.plan import place_host_lines
@@ -26,6 +26,21 @@ def host_lines(lines: Sequence[str], path: str = "/etc/hosts") -> Generator[Pyin
     """
     current = "\n".join(host.get_fact(FileContents, path=path) or [])
     yield from validated_file._inner(path, place_host_lines(current, lines))
+
+
+@operation()
+def end_sessions(users: Sequence[str]) -> Generator[PyinfraCommand, None, None]:
+    """
+    End what these accounts have running in login sessions, so that the accounts can be removed.
+
+    + users: account names; those that do not exist are left out
+    """
+    present = [name for name in users if name in (host.get_fact(Users) or {})]
+    for name in present:
+        slice_name = StringCommand("user-$(id -u ", QuoteString(name), ").slice", _separator="")
+        yield StringCommand("systemctl kill --signal=KILL", slice_name, "2>/dev/null; systemctl stop", slice_name)
+    if not present:
+        host.noop("nobody leaves")
 
 
 @operation()

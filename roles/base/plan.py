@@ -74,6 +74,25 @@ def list_items(settings: HostSettings, created: Iterable[str], homes: dict[str, 
     return items
 
 
+def keep_connecting(old: Iterable[Item], accounts: Iterable[str]) -> list[Item]:
+    """What is in the ledger and lets this very run in: it stays, even where it is no longer declared.
+
+    ``accounts`` are those we are connected by. Without this, un-declaring the operator who runs the deploy would
+    take the account away under their feet.
+    """
+    kept: list[Item] = []
+    for name in accounts:
+        own = {Item("user", name), Item("file", sudoers_path(name)), Item("file", keys_path(f"/home/{name}"))}
+        kept += [item for item in old if item in own]
+    return kept
+
+
+def list_leaving(old: Iterable[Item], items: Iterable[Item]) -> list[str]:
+    """The accounts that this run will remove."""
+    kept = set(items)
+    return [item.name for item in old if item.kind == "user" and item not in kept]
+
+
 def keys_path(home: str) -> str:
     """An account's list of accepted keys."""
     return f"{home}/.ssh/authorized_keys"

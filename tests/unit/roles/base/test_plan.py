@@ -39,6 +39,16 @@ def test_only_accounts_of_this_role_are_ever_removed() -> None:
     assert [item for item in items if check_item(item, (*PREFIXES, "/home/bob/.ssh/"))] == []
 
 
+def test_the_account_we_came_by_is_kept_when_it_is_no_longer_declared() -> None:
+    declared = HostSettings.model_validate({"operators": {"alice": {"keys": [KEY]}, "bob": {"keys": [KEY]}}})
+    homes = {"alice": "/home/alice", "bob": "/home/bob"}
+    old = plan.list_items(declared, ["alice", "bob"], homes)
+    kept = plan.keep_connecting(old, {"alice"})
+    names = {item.name for item in kept}
+    assert names == {"alice", "/etc/sudoers.d/50-groundwork-alice", "/home/alice/.ssh/authorized_keys"}
+    assert plan.list_leaving(old, kept) == ["bob"]
+
+
 def test_a_home_elsewhere_keeps_its_keys_file() -> None:
     settings = HostSettings.model_validate({"operators": {"alice": {"keys": [KEY]}}})
     assert Item("file", "/srv/alice/.ssh/authorized_keys") not in plan.list_items(settings, [], {"alice": "/srv/alice"})
