@@ -18,8 +18,10 @@ from typing import Any
 
 import pytest
 
-SOURCE = Path(__file__).resolve().parents[3] / "examples" / "agent_runtime" / "src"
-sys.path.insert(0, str(SOURCE))
+ROOT = Path(__file__).resolve().parents[3]
+SOURCE = ROOT / "examples" / "agent_runtime" / "src"
+# The second for what these tests share, under tests/unit/examples/support.
+sys.path[:0] = [str(SOURCE), str(ROOT)]
 
 PASSWORD = "a-password-for-the-tests-only"
 LLM_KEY = "llm-key-canary-0123456789"
@@ -86,6 +88,11 @@ class RuntimeProcess:
         agents: list[dict[str, Any]],
         redis_port: int,
         peers: dict[str, Any] | None = None,
+        tls: dict[str, str] | None = None,
+        redis: dict[str, Any] | None = None,
+        services: dict[str, Any] | None = None,
+        group: str = "core",
+        platform: str = "chorus",
         **settings: str,
     ) -> None:
         self.ports = {agent["name"]: agent["port"] for agent in agents}
@@ -95,19 +102,21 @@ class RuntimeProcess:
         (credentials / "llm-key").write_text(LLM_KEY)
         endpoint = {"host": "data", "address": "127.0.0.1", "port": redis_port}
         service = {"kind": "redis", "endpoints": [endpoint], "username": "runtime", "credential": "redis-password"}
+        service |= {"keys": ["chorus:*"], **(redis or {})}
         self.instance = folder / f"{name}.json"
         self.instance.write_text(
             json.dumps(
                 {
-                    "platform": "chorus",
+                    "platform": platform,
                     "environment": "lab",
-                    "group": "core",
+                    "group": group,
                     "unit": name,
                     "host": "app",
                     "address": "127.0.0.1",
                     "agents": agents,
-                    "services": {"redis": {**service, "keys": ["chorus:*"]}},
+                    "services": {"redis": service, **(services or {})},
                     "peers": peers or {},
+                    **({"tls": tls} if tls else {}),
                 }
             )
         )

@@ -155,6 +155,9 @@ class LateStore:
     def __init__(self) -> None:
         self.committed: list[Any] = []
 
+    def scope(self, name: str) -> str:
+        return ""
+
     async def run(self, *command: Any) -> Any:
         return [] if command[0] == "XPENDING" else 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import ssl
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from agent_runtime.logs import current_agent
 from agent_runtime.metrics import AgentMetrics
 from agent_runtime.settings import RuntimeSettings
 from agent_runtime.stores.redis_store import RedisStore
+from agent_runtime.tls import Tls
 from agent_runtime.work.entries import PermanentError
 from agent_runtime.work.messages import Work
 from agent_runtime.work.requests import RequestClient
@@ -33,6 +35,7 @@ class AgentContext:
     metrics: AgentMetrics
     store: RedisStore | None
     requests: RequestClient | None
+    tls: Tls | None = None
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     @property
@@ -43,6 +46,11 @@ class AgentContext:
     def peers(self, agent: str) -> tuple[Endpoint, ...]:
         """Return where another agent's replicas listen."""
         return tuple(self.instance.peers.get(agent, ()))
+
+    @property
+    def client_tls(self) -> ssl.SSLContext | None:
+        """The context of the moment for calls to peers, or None where they speak plain HTTP."""
+        return self.tls.client if self.tls else None
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run a background task for the agent's lifetime. If it fails, the agent counts as unhealthy."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from typing import Any
 
 import h11
@@ -26,15 +27,18 @@ async def call(
     *,
     timeout: float = 10.0,
     trace: str = "",
+    tls: ssl.SSLContext | None = None,
 ) -> tuple[int, Any]:
     """Send a request and return the status and the parsed JSON answer.
+
+    With `tls`, the peer's certificate must be for the address that the instance file gives.
 
     Raises:
         CallError: no connection, no answer within `timeout` seconds, or an answer that is not JSON.
     """
     try:
         async with asyncio.timeout(timeout):
-            status, content = await _exchange(peer, method, path, body, trace)
+            status, content = await _exchange(peer, method, path, body, trace, tls)
         return status, json.loads(content) if content else None
     except TimeoutError:
         raise CallError(f"{peer.host}:{peer.port} has not answered in {timeout:g} s") from None
@@ -43,9 +47,9 @@ async def call(
 
 
 async def _exchange(
-    peer: Endpoint, method: str, path: str, body: dict[str, Any] | None, trace: str
+    peer: Endpoint, method: str, path: str, body: dict[str, Any] | None, trace: str, tls: ssl.SSLContext | None
 ) -> tuple[int, bytes]:
-    reader, writer = await asyncio.open_connection(peer.address, peer.port)
+    reader, writer = await asyncio.open_connection(peer.address, peer.port, ssl=tls)
     try:
         payload = json.dumps(body).encode() if body is not None else b""
         headers = [

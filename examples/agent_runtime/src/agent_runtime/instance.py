@@ -8,6 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from agent_runtime.tls import TlsFiles
+
+REDIS_MODES = ("standalone", "replicated", "cluster")
+
 
 class InstanceError(Exception):
     """The instance file cannot be used; `problems` has one line for each reason."""
@@ -36,6 +40,11 @@ class Service:
     username: str | None = None
     credential: str | None = None
     keys: tuple[str, ...] = ()
+    tls: bool = False
+    mode: str = "standalone"
+    database: str | None = None
+    publish: tuple[str, ...] = ()
+    subscribe: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class AgentEntry:
     module: str
     bind: str
     port: int
+    health_subject: str | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +72,7 @@ class Instance:
     agents: tuple[AgentEntry, ...]
     services: Mapping[str, Service] = field(default_factory=dict)
     peers: Mapping[str, tuple[Endpoint, ...]] = field(default_factory=dict)
+    tls: TlsFiles | None = None
 
     def first_service(self, kind: str) -> Service | None:
         """Return the first service of a kind, in the file's order."""
@@ -103,6 +114,41 @@ class _Reader:
         self.problems.append(f"{place}.{key}: a whole number from {lowest} to {highest} is needed")
         return lowest
 
+    def texts(self, table: Mapping[str, Any], key: str, place: str) -> tuple[str, ...]:
+        values = self.items(table.get(key) or [], f"{place}.{key}")
+        if not all(isinstance(value, str) and value for value in values):
+            self.problems.append(f"{place}.{key}: a list of non-empty strings is needed")
+        return tuple(str(value) for value in values)
+
+    def service(self, name: str, value: object) -> Service:
+        place = f"services.{name}"
+        entry = self.table(value, place)
+        mode = entry.get("mode") or "standalone"
+        if mode not in REDIS_MODES:
+            self.problems.append(f"{place}.mode: one of {', '.join(REDIS_MODES)} is needed")
+        found = Service(
+            name=name,
+            kind=self.text(entry, "kind", place),
+            endpoints=self.endpoints(entry.get("endpoints"), f"{place}.endpoints"),
+            username=entry.get("username") or None,
+            credential=entry.get("credential") or None,
+            keys=self.texts(entry, "keys", place),
+            tls=entry.get("tls") is True,
+            mode=str(mode),
+            database=entry.get("database") or None,
+            publish=self.texts(entry, "publish", place),
+            subscribe=self.texts(entry, "subscribe", place),
+        )
+        if not found.endpoints and not self.problems:
+            self.problems.append(f"{place}.endpoints: at least one endpoint is needed")
+        return found
+
+    def tls_files(self, value: object) -> TlsFiles | None:
+        if value is None:
+            return None
+        table = self.table(value, "tls")
+        return TlsFiles(*(Path(self.text(table, key, "tls")) for key in ("certificate", "key", "authority")))
+
     def endpoints(self, value: object, place: str) -> tuple[Endpoint, ...]:
         found = []
         for position, item in enumerate(self.items(value, place)):
@@ -130,7 +176,8 @@ def parse_instance(content: object) -> Instance:
         entry = reader.table(item, place)
         name, module = reader.text(entry, "name", place), reader.text(entry, "module", place)
         bind, port = reader.text(entry, "bind", place), reader.number(entry, "port", place, 1, 65535)
-        agents.append(AgentEntry(name, reader.number(entry, "replica", place, 0, 100000), module, bind, port))
+        replica = reader.number(entry, "replica", place, 0, 100000)
+        agents.append(AgentEntry(name, replica, module, bind, port, entry.get("health_subject") or None))
     if not agents and not reader.problems:
         reader.problems.append("agents: at least one agent is needed")
     taken: dict[tuple[str, int], str] = {}
@@ -139,29 +186,22 @@ def parse_instance(content: object) -> Instance:
         if other != agent.name or sum(a.bind == agent.bind and a.port == agent.port for a in agents) > 1:
             reader.problems.append(f"agents: {agent.bind}:{agent.port} is used more than once")
             break
-    services = {}
-    for name, item in reader.table(top.get("services", {}), "services").items():
-        place = f"services.{name}"
-        entry = reader.table(item, place)
-        services[name] = Service(
-            name=name,
-            kind=reader.text(entry, "kind", place),
-            endpoints=reader.endpoints(entry.get("endpoints"), f"{place}.endpoints"),
-            username=entry.get("username") or None,
-            credential=entry.get("credential") or None,
-            keys=tuple(str(key) for key in entry.get("keys") or ()),
-        )
-        if not services[name].endpoints and not reader.problems:
-            reader.problems.append(f"{place}.endpoints: at least one endpoint is needed")
+    services = {
+        name: reader.service(name, item) for name, item in reader.table(top.get("services", {}), "services").items()
+    }
     peers = {
         name: reader.endpoints(value, f"peers.{name}")
         for name, value in reader.table(top.get("peers", {}), "peers").items()
     }
+    tls = reader.tls_files(top.get("tls"))
+    if tls is None:
+        needing = [name for name, service in services.items() if service.tls]
+        reader.problems += [f"services.{name}.tls: the instance has no tls" for name in needing]
     keys = ("platform", "environment", "group", "unit", "host", "address")
     texts = {key: reader.text(top, key, "instance") for key in keys}
     if reader.problems:
         raise InstanceError(reader.problems)
-    return Instance(**texts, agents=tuple(agents), services=services, peers=peers)
+    return Instance(**texts, agents=tuple(agents), services=services, peers=peers, tls=tls)
 
 
 def read_instance(path: Path) -> Instance:

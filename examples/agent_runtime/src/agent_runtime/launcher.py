@@ -22,6 +22,7 @@ from agent_runtime.server import AgentServer, bind_socket
 from agent_runtime.services import ServiceMonitor, find_redis
 from agent_runtime.settings import RuntimeSettings
 from agent_runtime.stores.redis_store import RedisStore
+from agent_runtime.tls import CertificateError, Tls
 from agent_runtime.web import build_app
 from agent_runtime.work.consumer import Consumer
 from agent_runtime.work.requests import RequestClient
@@ -50,8 +51,11 @@ class Process:
     def __init__(self, instance: Instance, settings: RuntimeSettings, environ: Mapping[str, str]) -> None:
         self._instance, self._settings, self._environ = instance, settings, environ
         self._notifier = Notifier(environ.get("NOTIFY_SOCKET"))
-        options = find_redis(instance, settings, environ)
+        self._tls = Tls(instance.tls) if instance.tls else None
+        options = find_redis(instance, settings, environ, self._tls)
         self._store = RedisStore(options) if options else None
+        if self._tls is not None and self._store is not None:
+            self._tls.on_change(self._store.renew)
         self._requests = RequestClient(self._store, settings.work_backlog) if self._store else None
         self._monitor = ServiceMonitor(instance, self._store, settings)
         self._state = "starting"
@@ -61,6 +65,7 @@ class Process:
         instance = self._instance
         metrics = AgentMetrics(entry.name, entry.replica, instance.group, instance.platform, instance.environment)
         context = AgentContext(entry, instance, self._settings, self._environ, metrics, self._store, self._requests)
+        context.tls = self._tls
         try:
             agent = importlib.import_module(entry.module).create_agent(context)
         except ConfigurationError:
@@ -76,7 +81,11 @@ class Process:
             # The same name after a restart, so that the agent finds its own unfinished requests again.
             name = f"{instance.host}/{instance.unit}/{entry.name}/{entry.replica}"
             consumer = Consumer(entry.name, name, agent.handle, self._store, self._settings, metrics)
-        server = AgentServer(build_app(agent, self._check_services), self._settings.stop_timeout / 2)
+        server = AgentServer(
+            build_app(agent, self._check_services),
+            self._settings.stop_timeout / 2,
+            self._tls.listener if self._tls else None,
+        )
         return HostedAgent(agent, server, consumer)
 
     def _check_services(self) -> dict[str, str]:
@@ -97,6 +106,8 @@ class Process:
             loop.add_signal_handler(number, stop.set)
         await self._serve()
         helpers = [asyncio.create_task(self._start_agents(), name="start")]
+        if self._tls is not None:
+            helpers.append(asyncio.create_task(self._tls.watch(), name="certificates"))
         seconds = read_watchdog_seconds(self._environ)
         if seconds:
             feeding = feed_watchdog(self._notifier, seconds, self._find_problems)
@@ -211,6 +222,6 @@ def main() -> int:
     except ConfigurationError as error:
         for problem in error.problems:
             log.error("%s", problem.show("environment"))
-    except StartError as error:
+    except (StartError, CertificateError) as error:
         log.error("%s", error)
     return 1

@@ -110,7 +110,7 @@ class Load:
         while self.tally.open and time.monotonic() < deadline:
             for identifier, begin in list(self.tally.open.items()):
                 try:
-                    outcome = await self._client.find_outcome(identifier)
+                    outcome = await self._client.find_outcome(self._options.agent, identifier)
                 except StoreError:
                     break
                 if outcome is not None:

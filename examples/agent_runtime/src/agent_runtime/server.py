@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Iterator
 
 import uvicorn
@@ -17,24 +18,26 @@ LARGEST_CONNECTIONS = 1000
 class AgentServer(uvicorn.Server):
     """A server that leaves signals to the launcher and sleeps until it is told to stop."""
 
-    def __init__(self, app: Starlette, stop_seconds: float) -> None:
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http="h11",
-                ws="none",
-                loop="asyncio",
-                lifespan="off",
-                access_log=False,
-                log_config=None,
-                server_header=False,
-                # The trace identifier comes from a header, the client's address from nowhere.
-                proxy_headers=False,
-                limit_concurrency=LARGEST_CONNECTIONS,
-                timeout_keep_alive=30,
-                timeout_graceful_shutdown=max(1, int(stop_seconds)),
-            )
+    def __init__(self, app: Starlette, stop_seconds: float, tls: ssl.SSLContext | None = None) -> None:
+        config = uvicorn.Config(
+            app,
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            access_log=False,
+            log_config=None,
+            server_header=False,
+            # The trace identifier comes from a header, the client's address from nowhere.
+            proxy_headers=False,
+            limit_concurrency=LARGEST_CONNECTIONS,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=max(1, int(stop_seconds)),
         )
+        config.load()
+        # uvicorn would make a context of its own from files; this one follows their changes.
+        config.ssl = tls
+        super().__init__(config)
         self._stop = asyncio.Event()
 
     @contextlib.contextmanager

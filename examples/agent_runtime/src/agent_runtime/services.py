@@ -14,6 +14,7 @@ from agent_runtime.options import option
 from agent_runtime.secret import Secret, SecretError, read_secret
 from agent_runtime.settings import RuntimeSettings
 from agent_runtime.stores.redis_store import RedisOptions, RedisStore, StoreError
+from agent_runtime.tls import Tls
 
 log = logging.getLogger(__name__)
 Check = Callable[[], Awaitable[None]]
@@ -31,7 +32,9 @@ class RedisLocation:
     redis_db: int = option("Number of the database.", default=0, minimum=0, maximum=15)
 
 
-def find_redis(instance: Instance, settings: RuntimeSettings, environ: Mapping[str, str]) -> RedisOptions | None:
+def find_redis(
+    instance: Instance, settings: RuntimeSettings, environ: Mapping[str, str], tls: Tls | None = None
+) -> RedisOptions | None:
     """Return how to reach Redis: as the instance file says, else as the environment says, else None.
 
     Raises:
@@ -56,14 +59,15 @@ def find_redis(instance: Instance, settings: RuntimeSettings, environ: Mapping[s
     database = environ.get("REDIS_DB", "0")
     pattern = service.keys[0] if service.keys else f"{instance.platform}:*"
     return RedisOptions(
-        host=service.endpoints[0].address,
-        port=service.endpoints[0].port,
+        endpoints=tuple((endpoint.address, endpoint.port) for endpoint in service.endpoints),
         username=service.username,
         password=password,
         database=int(database) if database.isdecimal() else 0,
         pool_size=settings.redis_pool_size,
         timeout=settings.redis_timeout,
         prefix=pattern.rstrip("*"),
+        mode=service.mode,
+        tls=(lambda: tls.client) if service.tls and tls else None,
     )
 
 

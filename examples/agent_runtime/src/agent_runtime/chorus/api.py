@@ -20,6 +20,8 @@ from agent_runtime.work.messages import IDENTIFIER_PATTERN, NAME_PATTERN, new_id
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 PAGE = 100
+# With 3 ms for one interaction, the last of these waits 0.2 s: more would only wait in vain.
+LARGEST_WAITING = 64
 
 
 def read_interaction(content: dict[str, Any]) -> Interaction:
@@ -59,6 +61,7 @@ class Api:
     ) -> None:
         self._context, self._settings = context, settings
         self._book, self._forecast, self._find_ills = book, forecast, find_ills
+        self._waiting = 0
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes."""
@@ -136,12 +139,17 @@ class Api:
         return answer({"interactions": [pair_fields(fields) for _, fields in entries]})
 
     async def add_interaction(self, request: Request) -> Response:
-        """Count an interaction; the same identifier counts once."""
+        """Count an interaction; the same identifier counts once. 503 at once when too many wait already."""
         interaction = read_interaction(await read_object(request))
+        if self._waiting >= LARGEST_WAITING:
+            raise HTTPException(503, "too many interactions wait; try again later", {"Retry-After": "1"})
+        self._waiting += 1
         try:
             standings, repeated = await self._book.record(interaction)
         except TooManyAgentsError as error:
             raise HTTPException(409, str(error)) from None
+        finally:
+            self._waiting -= 1
         scores = {trust.agent: trust.score for trust in standings}
         content = {"id": interaction.identifier, "repeated": repeated, "scores": scores}
         return answer(content, 200 if repeated else 201)

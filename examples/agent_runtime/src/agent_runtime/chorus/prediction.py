@@ -10,7 +10,7 @@ from typing import Any
 
 from agent_runtime.chorus.settings import ChorusSettings
 from agent_runtime.chorus.trust import CONFLICT, TrustBook
-from agent_runtime.stores.redis_store import Command, Read, RedisStore
+from agent_runtime.stores.redis_store import Command, RedisStore
 
 log = logging.getLogger(__name__)
 # With fewer interactions than this, the missing ones count as cooperations: one conflict alone is no pattern.
@@ -44,7 +44,7 @@ class Lease:
 
     @property
     def _key(self) -> str:
-        return f"{self.store.prefix}leader"
+        return f"{self.store.prefix}{self.store.scope('trust')}leader"
 
     async def take(self) -> bool:
         """Take or prolong the lease and tell whether this replica holds it."""
@@ -52,21 +52,20 @@ class Lease:
         if await self.store.run("SET", self._key, self.owner, "NX", "PX", milliseconds):
             return True
 
-        async def plan(read: Read) -> tuple[list[Command], bool]:
-            if await read("GET", self._key) != self.owner:
+        def plan(answers: list[Any]) -> tuple[list[Command], bool]:
+            if answers[0] != self.owner:
                 return [], False
             return [("PEXPIRE", self._key, milliseconds)], True
 
-        return await self.store.update([self._key], plan)
+        return await self.store.update([self._key], [("GET", self._key)], plan)
 
     async def release(self) -> None:
         """Give the lease up, if this replica holds it."""
 
-        async def plan(read: Read) -> tuple[list[Command], None]:
-            held = await read("GET", self._key) == self.owner
-            return ([("DEL", self._key)] if held else []), None
+        def plan(answers: list[Any]) -> tuple[list[Command], None]:
+            return ([("DEL", self._key)] if answers[0] == self.owner else []), None
 
-        await self.store.update([self._key], plan)
+        await self.store.update([self._key], [("GET", self._key)], plan)
 
     async def find_owner(self) -> str | None:
         """Return who holds the lease."""
@@ -79,7 +78,8 @@ class Forecast:
 
     def __init__(self, store: RedisStore, book: TrustBook, settings: ChorusSettings, owner: str) -> None:
         self._store, self._book, self._settings = store, book, settings
-        self._latest, self._recent = f"{store.prefix}risks", f"{store.prefix}predictions"
+        prefix = f"{store.prefix}{store.scope('trust')}"
+        self._latest, self._recent = f"{prefix}risks", f"{prefix}predictions"
         self.lease = Lease(store, owner, settings.prediction_interval * LEASE_INTERVALS)
         self._reported: set[str] = set()
 

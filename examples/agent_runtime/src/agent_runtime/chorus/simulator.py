@@ -81,7 +81,9 @@ class Simulator(Agent):
             share = QUARRELSOME_SHARE if number % QUARRELSOME_EVERY == 0 else CONFLICT_SHARE
             kind = CONFLICT if random.random() < share else COOPERATION
             body: dict[str, Any] = {"id": identifier, "agent": name, "peer": peer, "kind": kind}
-            status, _ = await call(next(self._predictors), "POST", "/api/v1/interactions", body, trace=identifier)
+            peer_tls = self.context.client_tls
+            endpoint = next(self._predictors)
+            status, _ = await call(endpoint, "POST", "/api/v1/interactions", body, trace=identifier, tls=peer_tls)
             if status not in (200, 201):
                 self.log.warning("interaction refused", extra={"status": status})
         except (CallError, StoreError, RequestError, ReplyTimeoutError) as error:

@@ -7,6 +7,7 @@ same interaction identifier counts once within ten minutes.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable
@@ -14,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_runtime.chorus.settings import ChorusSettings
-from agent_runtime.stores.redis_store import Command, Read, RedisStore
+from agent_runtime.stores.redis_store import Command, RedisStore
 from agent_runtime.work.messages import pair_fields
 
 log = logging.getLogger(__name__)
@@ -69,13 +70,16 @@ class TrustBook:
 
     def __init__(self, store: RedisStore, settings: ChorusSettings) -> None:
         self._store, self._settings = store, settings
-        self._agents, self._audit = f"{store.prefix}agents", f"{store.prefix}audit"
+        self._lock = asyncio.Lock()
+        # An interaction changes two agents, so all of them are one unit of work.
+        self._prefix = f"{store.prefix}{store.scope('trust')}"
+        self._agents, self._audit = f"{self._prefix}agents", f"{self._prefix}audit"
 
     def _key(self, agent: str) -> str:
-        return f"{self._store.prefix}trust:{agent}"
+        return f"{self._prefix}trust:{agent}"
 
     def _window_key(self, agent: str) -> str:
-        return f"{self._store.prefix}window:{agent}"
+        return f"{self._prefix}window:{agent}"
 
     def _parse(self, agent: str, flat: list[str]) -> Trust:
         fields = pair_fields(flat)
@@ -94,15 +98,15 @@ class TrustBook:
             StoreError: Redis did not answer; the interaction may be sent again with the same identifier.
         """
         names = (interaction.agent, interaction.peer)
-        seen = f"{self._store.prefix}seen:{interaction.identifier}"
+        seen = f"{self._prefix}seen:{interaction.identifier}"
         keys = [seen, *(self._key(name) for name in names)]
 
-        async def plan(read: Read) -> tuple[list[Command], tuple[list[Trust], bool]]:
-            before = [self._parse(name, await read("HGETALL", self._key(name))) for name in names]
-            if await read("EXISTS", seen):
+        def plan(answers: list[Any]) -> tuple[list[Command], tuple[list[Trust], bool]]:
+            before = [self._parse(name, answers[place]) for place, name in enumerate(names)]
+            if answers[2]:
                 return [], (before, True)
             new = sum(trust.interactions == 0 for trust in before)
-            if new and await read("SCARD", self._agents) + new > LARGEST_AGENTS:
+            if new and answers[3] + new > LARGEST_AGENTS:
                 raise TooManyAgentsError(f"{LARGEST_AGENTS} agents are known already")
             now = time.time()
             after = [self._apply(trust, interaction.kind, now) for trust in before]
@@ -119,7 +123,11 @@ class TrustBook:
             # fmt: on
             return commands, (after, False)
 
-        standings, repeated = await self._store.update(keys, plan)
+        reads: list[Command] = [("HGETALL", self._key(name)) for name in names]
+        reads += [("EXISTS", seen), ("SCARD", self._agents)]
+        # One at a time in this process: those that run at once mostly undo each other's work when all agents are busy.
+        async with self._lock:
+            standings, repeated = await self._store.update(keys, reads, plan)
         if not repeated:
             scores = {trust.agent: trust.score for trust in standings}
             facts = {"interaction": interaction.identifier, "kind": interaction.kind, "scores": scores}

@@ -7,10 +7,11 @@ import contextlib
 import json
 import logging
 import time
+from typing import Any
 
 from agent_runtime.metrics import AgentMetrics
 from agent_runtime.settings import RuntimeSettings
-from agent_runtime.stores.redis_store import LONGEST_BLOCK_SECONDS, Command, Read, RedisStore, StoreError
+from agent_runtime.stores.redis_store import LONGEST_BLOCK_SECONDS, Command, RedisStore, StoreError
 from agent_runtime.work.entries import EntryHandler, Handler
 from agent_runtime.work.messages import GROUP, Keys, flatten_fields, pair_fields
 
@@ -41,8 +42,8 @@ class Consumer:
         self._store = store
         self._settings = settings
         self._metrics = metrics
-        keys = Keys(store.prefix)
-        self._stream, self._retries = keys.stream(agent), keys.retries(agent)
+        keys = Keys(store, agent)
+        self._stream, self._retries = keys.stream(), keys.retries()
         self._handler = EntryHandler(agent, handler, store, settings, metrics)
         self._running: dict[str, asyncio.Task[None]] = {}
         self._stopping = False
@@ -167,14 +168,12 @@ class Consumer:
     async def _bring_back_due(self) -> bool:
         """Move requests whose wait is over back to the stream, and tell whether there may be more."""
 
-        async def plan(read: Read) -> tuple[list[Command], int]:
-            # fmt: off
-            due = await read("ZRANGEBYSCORE", self._retries, "-inf", repr(time.time()), "LIMIT", 0, RETRIES_AT_ONCE)
-            # fmt: on
+        def plan(answers: list[Any]) -> tuple[list[Command], int]:
             commands: list[Command] = []
-            for member in due:
+            for member in answers[0]:
                 commands.append(("XADD", self._stream, "*", *flatten_fields(json.loads(member))))
                 commands.append(("ZREM", self._retries, member))
-            return commands, len(due)
+            return commands, len(answers[0])
 
-        return await self._store.update([self._retries], plan) == RETRIES_AT_ONCE
+        due = ("ZRANGEBYSCORE", self._retries, "-inf", repr(time.time()), "LIMIT", 0, RETRIES_AT_ONCE)
+        return await self._store.update([self._retries], [due], plan) == RETRIES_AT_ONCE

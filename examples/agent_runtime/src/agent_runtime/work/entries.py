@@ -51,7 +51,7 @@ class EntryHandler:
         self._store = store
         self._settings = settings
         self._metrics = metrics
-        self._keys = Keys(store.prefix)
+        self._keys = Keys(store, agent)
 
     async def handle(self, entry: str, fields: dict[str, str], deliveries: int) -> None:
         """Handle an entry. If Redis fails meanwhile it stays pending, and someone takes it over later.
@@ -107,7 +107,7 @@ class EntryHandler:
             return
         due = time.time() + compute_wait(work.tries, self._settings.work_retry_seconds)
         member = json.dumps(work.encode(), separators=(",", ":"))
-        await self._commit([("ZADD", self._keys.retries(self._agent), repr(due), member), *self._remove(entry)])
+        await self._commit([("ZADD", self._keys.retries(), repr(due), member), *self._remove(entry)])
         self._metrics.work.labels("retried").inc()
 
     async def _end(self, entry: str, work: Work, outcome: str) -> None:
@@ -122,7 +122,7 @@ class EntryHandler:
 
     async def _set_aside(self, entry: str, fields: dict[str, str], work: Work | None, reason: str) -> None:
         content = flatten_fields({**fields, "reason": reason, "time": repr(time.time())})
-        commands: list[Command] = [("XADD", self._keys.dead(self._agent), "MAXLEN", "~", DEAD_KEPT, "*", *content)]
+        commands: list[Command] = [("XADD", self._keys.dead(), "MAXLEN", "~", DEAD_KEPT, "*", *content)]
         if work is not None:
             outcome = Outcome(False, {}, reason).encode()
             key = self._keys.result(work.identifier)
@@ -138,7 +138,7 @@ class EntryHandler:
         return [("RPUSH", key, work.identifier), ("EXPIRE", key, REPLIES_SECONDS)]
 
     def _remove(self, entry: str) -> list[Command]:
-        stream = self._keys.stream(self._agent)
+        stream = self._keys.stream()
         return [("XACK", stream, GROUP, entry), ("XDEL", stream, entry)]
 
     async def _commit(self, commands: list[Command]) -> None:

@@ -8,6 +8,8 @@ import uuid
 from dataclasses import dataclass, replace
 from typing import Any
 
+from agent_runtime.stores.redis_store import RedisStore
+
 GROUP = "workers"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 IDENTIFIER_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
@@ -16,29 +18,33 @@ LARGEST_BODY_BYTES = 1_048_576
 
 @dataclass(frozen=True)
 class Keys:
-    """The names of the keys, all under the prefix that the platform's user may use."""
+    """The names of the keys of one agent's requests, all under the prefix that the platform's user may use."""
 
-    prefix: str
+    store: RedisStore
+    agent: str
 
-    def stream(self, agent: str) -> str:
+    def _name(self, kind: str, rest: str) -> str:
+        return f"{self.store.prefix}{kind}:{self.store.scope(self.agent)}{rest}"
+
+    def stream(self) -> str:
         """Requests that wait or are being handled."""
-        return f"{self.prefix}work:{agent}"
+        return self._name("work", self.agent)
 
-    def retries(self, agent: str) -> str:
+    def retries(self) -> str:
         """Requests that wait for their next try, by the time it is due."""
-        return f"{self.prefix}retry:{agent}"
+        return self._name("retry", self.agent)
 
-    def dead(self, agent: str) -> str:
+    def dead(self) -> str:
         """Requests that were set aside."""
-        return f"{self.prefix}dead:{agent}"
+        return self._name("dead", self.agent)
 
     def result(self, identifier: str) -> str:
         """Outcome of a request."""
-        return f"{self.prefix}result:{identifier}"
+        return self._name("result", identifier)
 
     def replies(self, requester: str) -> str:
         """Identifiers of the requests of one requester that have ended."""
-        return f"{self.prefix}replies:{requester}"
+        return self._name("replies", requester)
 
 
 @dataclass(frozen=True)

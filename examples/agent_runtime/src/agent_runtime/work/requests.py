@@ -35,15 +35,14 @@ class ReplyTimeoutError(Exception):
 
 
 class RequestClient:
-    """Hands requests to other agents. One per process: all replies arrive on one list, read by one task."""
+    """Hands requests to other agents. One per process: replies arrive on one list (in a cluster, one per agent)."""
 
     def __init__(self, store: RedisStore, backlog: int) -> None:
         self._store = store
-        self._keys = Keys(store.prefix)
         self._backlog = backlog
         self._name = new_identifier()
         self._waiting: dict[str, asyncio.Future[Outcome]] = {}
-        self._reader: asyncio.Task[None] | None = None
+        self._readers: dict[str, asyncio.Task[None]] = {}
 
     async def submit(self, agent: str, body: dict[str, Any], identifier: str | None = None) -> str:
         """Store a request and return its identifier. Once this returns, it is acknowledged: it will be handled.
@@ -66,8 +65,9 @@ class RequestClient:
             ReplyTimeoutError: no outcome in time.
         """
         identifier = identifier or new_identifier()
-        if self._reader is None or self._reader.done():
-            self._reader = asyncio.create_task(self._read_replies(), name="replies")
+        replies = Keys(self._store, agent).replies(self._name)
+        if replies not in self._readers:
+            self._readers[replies] = asyncio.create_task(self._read_replies(agent, replies), name="replies")
         future = self._waiting.setdefault(identifier, asyncio.get_running_loop().create_future())
         try:
             await self._store_work(agent, body, identifier, requester=self._name)
@@ -77,23 +77,23 @@ class RequestClient:
             # The notice of the reply may be lost with a failing Redis; the result itself is what counts.
             outcome = None
             with contextlib.suppress(StoreError):
-                outcome = await self.find_outcome(identifier)
+                outcome = await self.find_outcome(agent, identifier)
             if outcome is None:
                 raise ReplyTimeoutError(f"{agent} has not answered {identifier} in {timeout:g} s") from None
             return outcome
         finally:
             self._waiting.pop(identifier, None)
 
-    async def find_outcome(self, identifier: str) -> Outcome | None:
-        """Return how a request ended, or None while it has not."""
-        text = await self._store.run("GET", self._keys.result(identifier))
+    async def find_outcome(self, agent: str, identifier: str) -> Outcome | None:
+        """Return how a request to an agent ended, or None while it has not."""
+        text = await self._store.run("GET", Keys(self._store, agent).result(identifier))
         return decode_outcome(text) if text else None
 
     async def close(self) -> None:
         """Stop reading replies."""
-        if self._reader is not None:
-            self._reader.cancel()
-            await asyncio.gather(self._reader, return_exceptions=True)
+        for reader in self._readers.values():
+            reader.cancel()
+        await asyncio.gather(*self._readers.values(), return_exceptions=True)
 
     async def _store_work(self, agent: str, body: dict[str, Any], identifier: str, requester: str) -> str:
         if not NAME_PATTERN.fullmatch(agent):
@@ -102,7 +102,7 @@ class RequestClient:
             raise RequestError("the request's identifier is malformed")
         if len(json.dumps(body)) > LARGEST_BODY_BYTES:
             raise RequestError(f"the request is larger than {LARGEST_BODY_BYTES} bytes")
-        stream = self._keys.stream(agent)
+        stream = Keys(self._store, agent).stream()
         # Not exact with many requesters at once; it only has to keep the memory bounded.
         if await self._store.run("XLEN", stream) >= self._backlog:
             raise RequestError(f"{agent} has {self._backlog} requests waiting")
@@ -110,15 +110,15 @@ class RequestClient:
         await self._store.run("XADD", stream, "*", *flatten_fields(work.encode()))
         return identifier
 
-    async def _read_replies(self) -> None:
+    async def _read_replies(self, agent: str, replies: str) -> None:
         wait = 0.1
         while True:
             try:
-                found = await self._store.run_waiting("BLPOP", self._keys.replies(self._name), LONGEST_BLOCK_SECONDS)
+                found = await self._store.run_waiting("BLPOP", replies, LONGEST_BLOCK_SECONDS)
                 identifier = found[1] if found else ""
                 future = self._waiting.get(identifier)
                 if future is not None and not future.done():
-                    outcome = await self.find_outcome(identifier)
+                    outcome = await self.find_outcome(agent, identifier)
                     if outcome is not None and not future.done():
                         future.set_result(outcome)
                 wait = 0.1
