@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.api.exceptions import PyinfraError
 from pyinfra.api.operation import OperationMeta
 from pyinfra.facts.server import LinuxDistribution
 
 from groundwork.facts.ledger import Ledger
 from groundwork.operations import apt, ledger, secret_files, systemd_units, validated_files
 from groundwork.operations.ledger_items import PREFIXES, Item
+from groundwork.operations.refusals import refusing
 from groundwork.operations.rendering import render_template
-from groundwork.problems import ProblemError
 from groundwork.secrets.value import SecretValue
 from groundwork.site import Site
 from roles.reverse_proxy.addresses import is_address
@@ -38,12 +37,10 @@ def reverse_proxy(site: Site) -> None:
     """Bring nginx on this host to what the manifest's ``exposure`` declares; remove it where nothing is."""
     platform = site.platform.platform
     role = f"reverse_proxy-{platform}"
-    try:
+    with refusing():
         statics = read_statics(site)
         roots = {route: f"{WWW}/{platform}/{route[0]}/{static.digest[:16]}" for route, static in statics.items()}
         plan = plan_proxy(site.platform, site.topology, host.name, roots)
-    except ProblemError as error:
-        raise PyinfraError(str(error)) from None
     if plan is None:
         _remove(role)
         return

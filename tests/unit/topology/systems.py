@@ -142,7 +142,7 @@ def _draw_groups(draw: Draw, ports: Ports, services: dict[str, Any]) -> dict[str
 
 
 def _some(draw: Draw, names: list[str]) -> list[str]:
-    return draw(st.lists(st.sampled_from(names), unique=True, max_size=2)) if names else []  # type: ignore[no-any-return]
+    return draw(st.lists(st.sampled_from(names), unique=True, max_size=2)) if names else []
 
 
 def _draw_needs(draw: Draw, earlier: list[str], anything: list[str]) -> list[Any]:
