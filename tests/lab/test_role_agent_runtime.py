@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -25,6 +27,7 @@ from groundwork.lab.terminal import capture_command, find_host
 from groundwork.secrets.declaration import name_declarations
 from groundwork.secrets.generation import generate_value
 from groundwork.site import load_site
+from roles.agent_runtime.quoting import format_environment_line, quote_unit_assignment
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = os.environ.get("GROUNDWORK_TEST_RELEASE") or "trixie"
@@ -298,6 +301,36 @@ def test_a_killed_run_is_completed_by_the_next(stage: Stage) -> None:
         assert stage.ready() == "200 200 200 200"
         assert changes(stage.plan()) == []
     assert stage.run("ls -a /opt/groundwork/chorus | grep -c '^[.][0-9s]'") == "0"
+
+
+def test_systemd_reads_values_as_they_were_written(module_stage: Stage) -> None:
+    values = [
+        "a b",
+        "it's",
+        "a'b\"c$d`e\\f",
+        "$(touch /run/oops)",
+        "# x",
+        "; y",
+        "  z  ",
+        "%h %% %",
+        "\\",
+        "é—ü",
+        "a=b",
+        "",
+    ]
+    named = {f"KEY{number}": value for number, value in enumerate(values)}
+    file = "\n".join(format_environment_line(key, value) for key, value in named.items())
+    unit = "\n".join(f"Environment={quote_unit_assignment(f'U{key}', value)}" for key, value in named.items())
+    unit = f"[Service]\nType=oneshot\nEnvironmentFile=/run/try.env\nExecStart=sh -c 'env -0 > /run/try.out'\n{unit}\n"
+    module_stage.run(f"printf '%s\\n' {shlex.quote(file)} > /run/try.env")
+    module_stage.run(f"printf '%s' {shlex.quote(unit)} > /run/systemd/system/try.service; systemctl daemon-reload")
+    found = module_stage.run(
+        "systemctl start try.service && base64 -w0 /run/try.out; rm /run/systemd/system/try.service"
+    )
+    given = dict(item.partition("=")[::2] for item in base64.b64decode(found).decode().split("\0"))
+    assert {key: given.get(key) for key in named} == named
+    assert {key: given.get(f"U{key}") for key in named} == named
+    assert module_stage.run("ls /run/oops 2>&1").endswith("No such file or directory")
 
 
 def test_the_agents_move_and_leave_only_their_data(stage: Stage) -> None:
