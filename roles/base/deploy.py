@@ -7,6 +7,7 @@ from pyinfra.api import deploy
 from pyinfra.facts.server import LinuxDistribution, User, Users
 from pyinfra.operations import files, server
 
+from groundwork.engine.uploads import UPLOADS
 from groundwork.facts.container import InContainer
 from groundwork.facts.ledger import Ledger
 from groundwork.operations import apt, ledger, systemd_units, validated_files
@@ -30,6 +31,9 @@ def base(site: Site) -> None:
     accounts, old = _connecting_accounts(), host.get_fact(Ledger, role=ROLE)
     homes = {name: _home(name, users) for name in settings.operators if name not in accounts}
     items = merge_items(plan.list_items(settings, own, homes), plan.keep_connecting(old, accounts))
+    # First, because plain pyinfra's uploads pass through it; `groundwork` makes it when it connects.
+    login = str(host.get_fact(User, _sudo=False) or host.data.get("ssh_user") or "root")
+    files.directory(name="Make the folder for uploads", path=UPLOADS, user=login, mode="0700")
     ledger.begin(name="Note what base lays down", role=ROLE, items=items)
     for folder in plan.FOLDERS:
         files.directory(name=f"Make {folder}", path=folder, user="root", group="root", mode="0755")
