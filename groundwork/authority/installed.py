@@ -70,8 +70,7 @@ def why_renew(
         return "expired"
     if share_of_life(leaf, now) >= RENEW_AFTER:
         return "two thirds of its life are over"
-    # The start is backdated; what was issued in the same second as the mark is due too.
-    if reissue_before and leaf.not_valid_before_utc + BACKDATE <= reissue_before:
+    if reissue_before and leaf.not_valid_before_utc + BACKDATE < reissue_before:
         return "its renewal was asked for"
     return ""
 

@@ -184,12 +184,13 @@ class AuthorityStore:
                 self.generation(name)
             write_state(self.folder, state)
 
-    def remove_generation(self, name: str) -> None:
-        """Remove a generation that is trusted no more, keys and all."""
+    def remove_untrusted(self) -> None:
+        """Remove every generation that hosts are not to trust, keys and all."""
         with self.locked():
-            if name in self.state.trusted:
-                raise ValueError(f"generation {name} is still trusted")
-            shutil.rmtree(self.folder / name, ignore_errors=True)
+            trusted = self.state.trusted
+            for path in self.folder.iterdir():
+                if path.name.lstrip(".").removesuffix(".new").isdigit() and path.name not in trusted:
+                    shutil.rmtree(path)
             self._issuers.clear()
 
     @contextmanager

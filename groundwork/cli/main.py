@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "schema": ("schema", "schema", "Print the JSON Schema of platform manifests."),
     "lab": ("lab", "app", "Test hosts on this machine: up, down, status, ssh, exec."),
     "secrets": ("secrets", "app", "Make, list, set and rotate an environment's secrets."),
+    "certs": ("certs", "app", "Show, renew and revoke certificates."),
     "test": ("test", "test", "Run the unit tests, then the lab tests."),
     "version": ("version", "version", "Print the versions of Groundwork and pyinfra."),
 }

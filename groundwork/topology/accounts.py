@@ -27,7 +27,7 @@ SERVICE_USERS = {
     "redis": SystemUser("redis", "/var/lib/redis"),
     "postgresql": SystemUser("postgres", "/var/lib/postgresql", "/bin/bash"),
     "pgbouncer": SystemUser("postgres", "/var/lib/postgresql", "/bin/bash"),
-    "nats": SystemUser("nats", "/var/lib/nats"),
+    "nats": SystemUser("nats"),
     "consul": SystemUser("consul", "/var/lib/consul"),
 }
 

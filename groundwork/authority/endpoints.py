@@ -1,0 +1,54 @@
+"""Which certificate is to be served where, by the topology."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from groundwork.manifest.platform import Platform
+from groundwork.manifest.services import PostgresqlService
+from groundwork.topology.identities import pool_unit
+from groundwork.topology.model import Topology
+
+Protocol = Literal["tls", "postgresql", "nats"]
+# What is said in plain text before TLS begins; the others begin with it.
+_PROTOCOLS: dict[str, Protocol] = {"postgresql": "postgresql", "nats": "nats"}
+_KINDS = ("redis", "postgresql", "nats")
+
+
+@dataclass(frozen=True, order=True)
+class TlsEndpoint:
+    """An address where a unit has to serve its certificate."""
+
+    host: str
+    unit: str
+    address: str
+    port: int
+    protocol: Protocol
+    wants_client: bool
+    """Whether clients without a certificate of ours must be refused; the public side of a proxy takes everybody."""
+
+
+def list_tls_endpoints(platform: Platform, topology: Topology) -> Iterator[TlsEndpoint]:
+    """Yield every address that answers with a certificate of the authority.
+
+    Sites whose certificate has another source are left out.
+    """
+    for process in topology.processes:
+        unit = process.unit_name.removesuffix(".service")
+        for agent in process.agents:
+            if agent.port is not None:
+                yield TlsEndpoint(process.host, unit, agent.address, agent.port, "tls", True)
+    for node in topology.nodes:
+        if node.kind not in _KINDS:
+            continue
+        protocol = _PROTOCOLS.get(node.kind, "tls")
+        yield TlsEndpoint(node.host, f"{node.service}-{node.index}", node.address, node.port, protocol, True)
+        service = platform.services[node.service]
+        if isinstance(service, PostgresqlService) and service.pgbouncer:
+            unit, port = pool_unit(node.service, node.index), service.pgbouncer.port
+            yield TlsEndpoint(node.host, unit, node.address, port, "postgresql", True)
+    for site in topology.sites:
+        if str(platform.exposure[site.exposure].tls.source) == "authority":
+            yield TlsEndpoint(site.host, f"site-{site.exposure}", site.address, site.port, "tls", False)
