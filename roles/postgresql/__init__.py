@@ -1,0 +1,1 @@
+"""PostgreSQL with PgBouncer in front: servers, databases, rights, migrations, partitions and replicas."""
