@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from groundwork.authority import paths
 from groundwork.manifest.agents import Configuration
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ExternalService, RedisService
@@ -16,7 +17,7 @@ from groundwork.topology.secrets import credential_name
 from roles.agent_runtime.quoting import format_environment_line, format_scalar
 
 Variables = dict[str, str]
-_SCHEMES = {"redis": "redis", "postgresql": "postgresql", "pgbouncer": "postgresql", "nats": "nats", "agent": "http"}
+_SCHEMES = {"redis": "rediss", "postgresql": "postgresql", "pgbouncer": "postgresql", "nats": "nats", "agent": "http"}
 
 
 def credential_path(name: str) -> str:
@@ -157,13 +158,15 @@ def render_instance(platform: Platform, topology: Topology, process: Process) ->
             entry["username"] = process.group
             entry["credential"] = credential_name(name, process.group)
             entry["keys"] = need.keys or [f"{platform.platform}:*"]
+            entry |= {"mode": declared.mode, "tls": True}
         services[name] = entry
+    unit = process.unit_name.removesuffix(".service")
     return _as_json(
         {
             "platform": platform.platform,
             "environment": topology.environment,
             "group": process.group,
-            "unit": process.unit_name.removesuffix(".service"),
+            "unit": unit,
             "host": process.host,
             "address": process.agents[0].address,
             "agents": [
@@ -172,6 +175,11 @@ def render_instance(platform: Platform, topology: Topology, process: Process) ->
             ],
             "services": services,
             "peers": peers,
+            "tls": {
+                "certificate": paths.certificate(platform.platform, unit),
+                "key": paths.key(platform.platform, unit),
+                "authority": paths.bundle(platform.platform),
+            },
         }
     )
 
