@@ -68,10 +68,10 @@ def read_generation(folder: Path) -> Generation:
     except (ValueError, TypeError, InvalidSignature):
         _refuse(folder / f"{INTERMEDIATE}.pem", f"was not issued by the root beside it ({ROOT}.pem)")
     try:
-        listed = x509.load_pem_x509_crl(revoked)
-    except ValueError:
+        is_own = x509.load_pem_x509_crl(revoked).is_signature_valid(_elliptic_key(root))
+    except (ValueError, TypeError):
         _refuse(folder / "root-crl.pem", "is no revocation list")
-    if listed.issuer != root.subject:
+    if not is_own:
         _refuse(folder / "root-crl.pem", f"is another authority's than the root beside it ({ROOT}.pem)")
     return Generation(folder.name, root, intermediate, revoked)
 
@@ -95,6 +95,13 @@ def open_issuer(folder: Path, label: str, secrets: SecretStore) -> Issuer:
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         _refuse(path, f"is not the key of {label}.pem")
     return Issuer(certificate, key)
+
+
+def _elliptic_key(certificate: x509.Certificate) -> ec.EllipticCurvePublicKey:
+    key = certificate.public_key()
+    if not isinstance(key, ec.EllipticCurvePublicKey):
+        raise TypeError("not an elliptic curve key")
+    return key
 
 
 def _export_key(key: ec.EllipticCurvePrivateKey) -> bytes:

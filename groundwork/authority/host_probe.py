@@ -53,12 +53,12 @@ def start_tls(stream: socket.socket, protocol: str) -> None:
             raise PlainTextError("the server declines TLS")
     elif protocol == "nats":
         told = b""
-        while not told.endswith(b"\n"):
+        while b"\n" not in told:
             piece = stream.recv(4096)
             if not piece or len(told) > 65536:
                 raise PlainTextError("the server does not speak NATS")
             told += piece
-        information = json.loads(told.split(b" ", 1)[1])
+        information = json.loads(told.split(b"\n")[0].split(b" ", 1)[1])
         if not (information.get("tls_required") or information.get("tls_available")):
             raise PlainTextError("the server declines TLS")
 

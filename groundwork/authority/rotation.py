@@ -103,6 +103,9 @@ def rotate_authority(
         try:
             actions[stage]()
         except ProblemError as error:
+            if stage == "prove":
+                # A host that does not trust the new root yet gets it, and its services are reloaded, once more.
+                _write(store.folder, replace(rotation, stage="trust"))
             told = f"the rotation of the authority stands at stage {stage} ({STAGES[stage]}); repeat the command"
             raise ProblemError([*error.problems, Problem(told, file=str(store.folder / FILE))]) from None
         if number + 1 < len(names):
