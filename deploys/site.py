@@ -10,7 +10,9 @@ from groundwork.operations.refusals import refusing
 from groundwork.site import current_site
 from roles.agent_runtime.deploy import agent_runtime
 from roles.base.deploy import base
+from roles.nats.deploy import nats
 from roles.pki.deploy import pki
+from roles.postgresql.deploy import postgresql
 from roles.redis.deploy import redis
 from roles.reverse_proxy.deploy import reverse_proxy
 
@@ -21,5 +23,7 @@ with refusing():
 base(site)
 pki(site)
 redis(site)
+postgresql(site)
+nats(site)
 agent_runtime(site)
 reverse_proxy(site)
