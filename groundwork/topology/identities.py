@@ -43,7 +43,9 @@ def list_identities(
     for process in processes:
         unit = process.unit_name.removesuffix(".service")
         owner = group_user(platform.platform, process.group)
-        yield identity(unit, process.host, process.agents[0].address, process.group, owner)
+        agents = (agent_name(platform.platform, agent.agent) for agent in process.agents)
+        names = (*dict.fromkeys(agents), group_name(platform.platform, process.group))
+        yield identity(unit, process.host, process.agents[0].address, process.group, owner, names)
     for node in nodes:
         service = platform.services[node.service]
         owner = service_user(node.kind)
@@ -60,6 +62,16 @@ def list_identities(
         yield identity(PROXY, host, address, "proxy")
     for machine in inventory.hosts:
         yield identity(OPERATOR, machine.name, machine.address, "operator")
+
+
+def agent_name(platform: str, agent: str) -> str:
+    """Host name in the certificate of every replica of an agent, by which a proxy asks for any of them."""
+    return f"{platform}-agent-{agent}"
+
+
+def group_name(platform: str, group: str) -> str:
+    """Host name in the certificate of every process of a group."""
+    return f"{platform}-group-{group}"
 
 
 def pool_unit(service: str, index: int) -> str:

@@ -7,6 +7,7 @@ from pyinfra.api import deploy
 from pyinfra.api.operation import OperationMeta
 from pyinfra.operations import files, server
 
+from groundwork.authority import paths
 from groundwork.facts.container import InContainer
 from groundwork.operations import apt, ledger, systemd_units, validated_files
 from groundwork.operations.refusals import refusing
@@ -119,9 +120,9 @@ def _start_server(one: plan.Server, inputs: list[OperationMeta], users: Operatio
         after=inputs,
     )
     systemd_units.service(
-        name=f"Have {one.instance} read its users",
+        name=f"Have {one.instance} read its users and certificate",
         units=one.unit,
         enabled=None,
-        reload_inputs=[one.access_list],
+        reload_inputs=[one.access_list, paths.certificate_folder(one.platform, one.identity), one.authority],
         after=[users],
     )

@@ -6,6 +6,7 @@ import ipaddress
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from groundwork.authority import paths
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import RedisService
 from groundwork.operations.ledger_items import Item
@@ -75,6 +76,26 @@ class Server:
     def operator_password(self) -> str:
         """The password for that socket, made on the host and known to nobody else."""
         return f"/etc/groundwork/{self.platform}/credentials/{self.instance}_operator"
+
+    @property
+    def identity(self) -> str:
+        """Its identity, after which its certificate's folder is named."""
+        return f"{self.service}-{self.index}"
+
+    @property
+    def certificate(self) -> str:
+        """Its certificate with the intermediate's."""
+        return paths.certificate(self.platform, self.identity)
+
+    @property
+    def key(self) -> str:
+        """Its private key."""
+        return paths.key(self.platform, self.identity)
+
+    @property
+    def authority(self) -> str:
+        """The roots that it trusts."""
+        return paths.bundle(self.platform)
 
     @property
     def open_files(self) -> int:

@@ -7,6 +7,7 @@ from pyinfra.api import deploy
 from pyinfra.api.operation import OperationMeta
 from pyinfra.facts.server import LinuxDistribution
 
+from groundwork.authority import paths
 from groundwork.facts.ledger import Ledger
 from groundwork.operations import apt, ledger, secret_files, systemd_units, validated_files
 from groundwork.operations.ledger_items import PREFIXES, Item
@@ -14,6 +15,7 @@ from groundwork.operations.refusals import refusing
 from groundwork.operations.rendering import render_template
 from groundwork.secrets.value import SecretValue
 from groundwork.site import Site
+from groundwork.topology.identities import PROXY
 from roles.reverse_proxy.addresses import is_address
 from roles.reverse_proxy.certificates import key_fits
 from roles.reverse_proxy.operations import self_signed_certificate, static_folder
@@ -63,6 +65,7 @@ def reverse_proxy(site: Site) -> None:
             check=["nginx", "-t", "-q", "-c", "{candidate}"],
         )
     )
+    trust = paths.reload_inputs(platform, PROXY)
     sandbox = systemd_units.dropin(
         name="Confine nginx",
         unit=UNIT,
@@ -73,7 +76,7 @@ def reverse_proxy(site: Site) -> None:
         name="Run nginx",
         units=UNIT,
         restart_inputs=[dropin],
-        reload_inputs=[configuration, *(planned.certificate for planned in plan.sites)],
+        reload_inputs=[configuration, *(planned.certificate for planned in plan.sites), *trust],
         after=[sandbox] if sandbox._maybe_is_change else inputs,
     )
     prefixes = (*PREFIXES, f"{WWW}/")
@@ -86,6 +89,11 @@ def render_configuration(platform: str, plan: ProxyPlan, *, http2_directive: boo
         "reverse_proxy/nginx.conf.j2",
         platform=platform,
         plan=plan,
+        identity={
+            "certificate": paths.certificate(platform, PROXY),
+            "key": paths.key(platform, PROXY),
+            "authority": paths.bundle(platform),
+        },
         http2_directive=http2_directive,
         tls_listen=" ssl" if http2_directive else " ssl http2",
         hidden_headers=HIDDEN_HEADERS,

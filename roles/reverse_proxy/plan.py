@@ -9,6 +9,7 @@ from typing import Any
 
 from groundwork.manifest.exposure import Exposure, RateLimit, Route
 from groundwork.manifest.platform import Platform
+from groundwork.topology.identities import agent_name, group_name
 from groundwork.topology.model import Endpoint, Site, Topology
 from roles.reverse_proxy.addresses import bracketed, host_names, listen_addresses
 
@@ -211,7 +212,9 @@ def _plan_route(
     if not servers:
         # A group without a port answers nothing.
         return PlannedRoute(path, "denied")
-    name = f"{platform.platform}-{'agent' if route.agent else 'group'}-{route.agent or route.group}"
+    # The name that nginx expects in the certificate of whichever server it asks.
+    named = agent_name(platform.platform, route.agent) if route.agent else ""
+    name = named or group_name(platform.platform, str(route.group))
     upstreams[name] = Upstream(name, tuple(servers))
     timeout = max(route.timeout, STREAMING_IDLE) if route.streaming else route.timeout
     return PlannedRoute(
