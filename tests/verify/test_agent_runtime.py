@@ -10,17 +10,23 @@ import time
 import pytest
 from testinfra.host import Host
 
+from groundwork.authority import paths
 from groundwork.inventory import InventoryHost
 from groundwork.manifest.agents import Resources
 from groundwork.site import Site
+from groundwork.topology.identities import OPERATOR
 from groundwork.topology.model import AgentInstance, Process
 
 NOBODY = "runuser -u nobody --"
 # Prints the status code and the start of the answer; Python is there, curl may not be.
 REQUEST = (
-    "import sys, urllib.request, urllib.error\n"
+    "import ssl, sys, urllib.request, urllib.error\n"
+    "url, certificate, key, authority = sys.argv[1:]\n"
+    "context = ssl.create_default_context(cafile=authority)\n"
+    "context.load_cert_chain(certificate, key)\n"
+    "secure = urllib.request.HTTPSHandler(context=context)\n"
     "try:\n"
-    "    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=10) as answer:\n"
+    "    with urllib.request.build_opener(urllib.request.ProxyHandler({}), secure).open(url, timeout=10) as answer:\n"
     "        print(answer.status, answer.read(200000).decode())\n"
     "except urllib.error.HTTPError as error:\n"
     "    print(error.code, '')\n"
@@ -40,9 +46,11 @@ def show(host: Host, unit: str, *properties: str) -> dict[str, str]:
     return dict(line.partition("=")[::2] for line in output.splitlines())
 
 
-def request(host: Host, agent: AgentInstance, path: str, user: str = "") -> tuple[int, str]:
-    url = shlex.quote(f"http://{agent.address}:{agent.port}{path}")
-    answer = host.check_output(f"{user} python3 -c {shlex.quote(REQUEST)} {url}")
+def request(site: Site, host: Host, agent: AgentInstance, path: str) -> tuple[int, str]:
+    platform = site.platform.platform
+    url = f"https://{agent.address}:{agent.port}{path}"
+    files = (paths.certificate(platform, OPERATOR), paths.key(platform, OPERATOR), paths.bundle(platform))
+    answer = host.check_output(shlex.join(["python3", "-c", REQUEST, url, *files]))
     status, _, body = answer.partition(" ")
     return int(status), body
 
@@ -90,12 +98,24 @@ def test_targets_hold_all_units_and_start_with_the_host(site: Site, host: Host, 
 def test_health_ready_and_metrics_answer(site: Site, host: Host, host_model: InventoryHost) -> None:
     for agent in listening(site, host_model):
         for path in (agent.health_path, agent.ready_path):
-            status, _ = request(host, agent, path, NOBODY)
+            status, _ = request(site, host, agent, path)
             assert status == 200, f"{agent.agent} {agent.replica}: {path}"
         if agent.metrics_path:
-            status, body = request(host, agent, agent.metrics_path, NOBODY)
+            status, body = request(site, host, agent, agent.metrics_path)
             assert status == 200
             assert re.search(r"^# TYPE \w+ (counter|gauge|histogram)", body, re.MULTILINE), agent.agent
+
+
+def test_agents_answer_nobody_without_a_certificate(site: Site, host: Host, host_model: InventoryHost) -> None:
+    authority = paths.bundle(site.platform.platform)
+    for agent in listening(site, host_model):
+        url = f"https://{agent.address}:{agent.port}{agent.health_path}"
+        script = REQUEST.replace("context.load_cert_chain(certificate, key)", "pass")
+        refused = host.run(shlex.join(["python3", "-c", script, url, "", "", authority]))
+        assert refused.rc != 0, f"{agent.agent} {agent.replica} answers without a certificate"
+        assert refused.stdout == ""
+        plain = host.run(shlex.join(["python3", "-c", script, url.replace("https:", "http:"), "", "", authority]))
+        assert plain.rc != 0, f"{agent.agent} {agent.replica} answers in plain text"
 
 
 def test_agents_listen_on_their_address_only(site: Site, host: Host, host_model: InventoryHost) -> None:

@@ -1,13 +1,13 @@
 """Every server of Redis lets in whom the manifest names, to what it names, from where it names, and nobody else.
 
-Speaks Redis's own protocol over a socket on the host: no client library, no redis-cli, no file of the role.
+Speaks Redis's own protocol over TLS on the host, with the certificate of its root: no client library, no redis-cli,
+no file of the role.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-import shlex
 import subprocess
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -16,17 +16,22 @@ from typing import Any
 import pytest
 from testinfra.host import Host
 
+from groundwork.authority import paths
 from groundwork.manifest.services import RedisService
 from groundwork.secrets.value import SecretValue
 from groundwork.site import Site
+from groundwork.topology.identities import OPERATOR
 from groundwork.topology.model import ServiceNode
 from groundwork.topology.secrets import credential_name, service_clients
 
 # Reads one JSON line, sends its commands over one connection and prints the answers; errors come as "-TEXT".
 SPEAKER = """
-import json, socket, sys
+import json, socket, ssl, sys
 wanted = json.loads(sys.stdin.readline())
-stream = socket.create_connection((wanted["address"], wanted["port"]), 5).makefile("rwb")
+context = ssl.create_default_context(cafile=wanted["authority"])
+context.load_cert_chain(wanted["certificate"], wanted["key"])
+plain = socket.create_connection((wanted["address"], wanted["port"]), 5)
+stream = context.wrap_socket(plain, server_hostname=wanted["name"]).makefile("rwb")
 def answer():
     line = stream.readline()[:-2].decode()
     mark, rest = line[:1], line[1:]
@@ -48,19 +53,24 @@ print(json.dumps(answers))
 Word = str | SecretValue
 
 
-def speak(host: Host, address: str, port: int, *commands: list[Word]) -> list[Any]:
-    """Send commands to a server from its own host. What they say travels over standard input only."""
+def speak(host: Host, site: Site, node: ServiceNode, *commands: list[Word], address: str = "") -> list[Any]:
+    """Send commands to a server, at its own or another address. What they say travels over standard input only."""
+    address = address or node.address
+    port = node.port
+    place = {"address": address, "port": port, "name": node.address}
+    platform = site.platform.platform
+    files = {"certificate": paths.certificate(platform, OPERATOR), "key": paths.key(platform, OPERATOR)}
     try:
-        return _speak(host, address, port, commands)
+        return _speak(host, place | files | {"authority": paths.bundle(platform)}, commands)
     except Exception as error:
         # Not the error itself: a traceback shows the arguments of every call in it.
         pytest.fail(f"cannot ask {address}:{port}: {type(error).__name__}", pytrace=False)
 
 
-def _speak(host: Host, address: str, port: int, commands: tuple[list[Word], ...]) -> list[Any]:
+def _speak(host: Host, place: dict[str, Any], commands: tuple[list[Word], ...]) -> list[Any]:
     plain = [[word.reveal() if isinstance(word, SecretValue) else word for word in words] for words in commands]
-    request = json.dumps({"address": address, "port": port, "commands": plain}) + "\n"
-    call = f"python3 -c {shlex.quote(SPEAKER)}"
+    request = json.dumps({**place, "commands": plain}) + "\n"
+    call = host.backend.get_command("python3 -c %s", SPEAKER)
     client = getattr(host.backend, "client", None)
     if client is None:
         done = subprocess.run(["sh", "-c", call], input=request, capture_output=True, text=True, timeout=30)
@@ -122,7 +132,9 @@ def test_the_packages_own_server_cannot_start(host: Host) -> None:
     assert state.split() == ["masked", "inactive"]
 
 
-def test_nobody_gets_in_without_a_name_and_a_password(host: Host, nodes: tuple[ServiceNode, ...]) -> None:
+def test_nobody_gets_in_without_a_name_and_a_password(
+    host: Host, site: Site, nodes: tuple[ServiceNode, ...]
+) -> None:
     for node in nodes:
         for address in ("127.0.0.1", node.address):
             commands: list[list[Word]] = [
@@ -132,7 +144,7 @@ def test_nobody_gets_in_without_a_name_and_a_password(host: Host, nodes: tuple[S
                 ["AUTH", "anything"],
                 ["INFO"],
             ]
-            answers = speak(host, address, node.port, *commands)
+            answers = speak(host, site, node, *commands, address=address)
             refusals = ["-NOAUTH", "-NOAUTH", "-WRONGPASS", "-WRONGPASS", "-NOAUTH"]
             assert [str(answer).split()[0] for answer in answers] == refusals
 
@@ -143,7 +155,7 @@ def test_wrong_passwords_are_refused(host: Host, site: Site, nodes: tuple[Servic
             wrong: list[list[Word]] = [
                 ["AUTH", client, word] for word in ("", client, "redis", "*MASKED*", secrets.token_hex(16))
             ]
-            answers = speak(host, node.address, node.port, *wrong, ["PING"])
+            answers = speak(host, site, node, *wrong, ["PING"])
             assert [str(answer).split()[0] for answer in answers] == ["-WRONGPASS"] * len(wrong) + ["-NOAUTH"]
 
 
@@ -155,7 +167,7 @@ def test_groups_work_with_their_keys(host: Host, site: Site, nodes: tuple[Servic
                 if not fnmatchcase(key, pattern):
                     continue
                 commands: list[list[Word]] = [["SET", key, "seen", "EX", "30"], ["GET", key], ["DEL", key]]
-                answers = speak(host, node.address, node.port, login(site, node, client), *commands)
+                answers = speak(host, site, node, login(site, node, client), *commands)
                 assert answers[0] == "OK"
                 if writes:
                     assert answers[1:] == ["OK", "seen", 1]
@@ -171,7 +183,7 @@ def test_groups_cannot_touch_other_keys(host: Host, site: Site, nodes: tuple[Ser
             if any(fnmatchcase(key, pattern) for pattern in patterns):
                 continue
             commands: list[list[Word]] = [["GET", key], ["SET", key, "seen", "EX", "5"], ["PUBLISH", key, "seen"]]
-            answers = speak(host, node.address, node.port, login(site, node, client), *commands)
+            answers = speak(host, site, node, login(site, node, client), *commands)
             assert [str(answer).split()[0] for answer in answers] == ["OK", "-NOPERM", "-NOPERM", "-NOPERM"]
 
 
@@ -197,7 +209,7 @@ def test_clients_cannot_administer(host: Host, site: Site, nodes: tuple[ServiceN
     ]
     for node in nodes:
         for client, _, _ in group_clients(site, node):
-            answers = speak(host, node.address, node.port, login(site, node, client), *commands)
+            answers = speak(host, site, node, login(site, node, client), *commands)
             assert answers[0] == "OK"
             assert [a for a in answers[1:] if not str(a).startswith(REFUSALS)] == []
 
@@ -205,7 +217,7 @@ def test_clients_cannot_administer(host: Host, site: Site, nodes: tuple[ServiceN
 def test_declared_users_get_in(host: Host, site: Site, nodes: tuple[ServiceNode, ...]) -> None:
     for node in nodes:
         for user in declared(site, node).users:
-            answers = speak(host, node.address, node.port, login(site, node, user), ["CONFIG", "GET", "maxmemory"])
+            answers = speak(host, site, node, login(site, node, user), ["CONFIG", "GET", "maxmemory"])
             assert answers[0] == "OK"
             assert str(answers[1]).startswith("-NOPERM") or "@all" in declared(site, node).users[user].commands
 
@@ -217,7 +229,7 @@ def test_limits_and_persistence_are_in_effect(host: Host, site: Site, nodes: tup
         if client is None:
             pytest.skip(f"no agent group uses {node.service}")
         questions: list[list[Word]] = [["INFO", "memory"], ["INFO", "persistence"], ["INFO", "clients"]]
-        answers = speak(host, node.address, node.port, login(site, node, client), *questions)
+        answers = speak(host, site, node, login(site, node, client), *questions)
         facts = dict(line.split(":", 1) for text in answers[1:] for line in text.splitlines() if ":" in line)
         assert facts["maxmemory"] == str(service.memory_max) if service.memory_max else int(facts["maxmemory"]) > 0
         assert facts["maxmemory_policy"] == service.memory_policy
