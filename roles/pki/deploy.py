@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pyinfra import host
 from pyinfra.api import deploy
-from pyinfra.operations import server
 
 from groundwork.operations import apt, ledger
 from groundwork.operations.refusals import refusing
@@ -23,17 +22,7 @@ def pki(site: Site) -> None:
     items = plan.list_items(platform, identities)
     ledger.begin(name="Note what pki lays down", role=role, items=items)
     apt.packages(name="Install OpenSSL", packages=["openssl"])
-    for user in plan.list_owners(identities):
-        # Packages and roles that come later find the account and keep it.
-        server.user(
-            name=f"Create the user {user.name}",
-            user=user.name,
-            system=True,
-            home=user.home,
-            shell=user.shell,
-            create_home=False,
-            ensure_home=False,
-        )
+    operations.users(name="Create the users that own keys", users=plan.list_owners(identities))
     operations.trust(name="Place the trusted roots", authority=site.authority, platform=platform)
     operations.certificates(
         name="Issue certificates", authority=site.authority, platform=platform, identities=identities

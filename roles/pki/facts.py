@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pyinfra.api import FactBase
+from pyinfra.api import FactBase, QuoteString, StringCommand
 from typing_extensions import override
 
 from groundwork.authority import questions
@@ -37,3 +37,18 @@ class Requests(FactBase[dict[str, str]]):
     @override
     def process(self, output: list[str]) -> dict[str, str]:
         return questions.parse_requests(output)
+
+
+class PresentUsers(FactBase[set[str]]):
+    """Those of the named users that the host has."""
+
+    default = set
+
+    @override
+    def command(self, names: Iterable[str]) -> StringCommand:
+        # It ends with 2 when one of them is unknown, and still lists the others.
+        return StringCommand("getent passwd --", *(QuoteString(name) for name in names), "|| true")
+
+    @override
+    def process(self, output: list[str]) -> set[str]:
+        return {line.split(":")[0] for line in output if ":" in line}

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from pyinfra import host, logger, state
-from pyinfra.api import StringCommand, operation
+from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 
@@ -17,12 +17,36 @@ from groundwork.authority.store import AuthorityStore
 from groundwork.operations.placement import Placement, ScriptInput
 from groundwork.operations.validated_files import judge_file, place_content
 from groundwork.problems import ProblemError
+from groundwork.topology.accounts import SystemUser
 from groundwork.topology.model import Identity
 from roles.pki import plan
-from roles.pki.facts import Certificates, Requests
+from roles.pki.facts import Certificates, PresentUsers, Requests
 
 Commands = Generator[PyinfraCommand, None, None]
 Result = TypeVar("Result")
+
+
+@operation()
+def users(users: Sequence[SystemUser]) -> Commands:
+    """
+    Create the system users that are missing, each with a group of its own; those that are there stay as they are.
+
+    + users: who owns keys on this host
+
+    One question for all of them: a host may have dozens of agent groups.
+    """
+    present = host.get_fact(PresentUsers, names=[user.name for user in users]) if users else set()
+    missing = [user for user in users if user.name not in present]
+    if not missing:
+        host.noop("every user is there")
+    for user in missing:
+        # Where only the group is left of an account, it is used again.
+        group = QuoteString(user.name)
+        yield StringCommand(
+            "{ getent group", group, ">/dev/null || groupadd --system --", group, "; } &&",
+            "useradd --system --no-create-home --gid", group, "--home-dir", QuoteString(user.home),
+            "--shell", QuoteString(user.shell), "--", QuoteString(user.name),
+        )  # fmt: skip
 
 
 @operation()
