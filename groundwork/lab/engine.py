@@ -127,8 +127,8 @@ def _wait(process: subprocess.Popen[bytes] | None, log: Path | None) -> docker.D
         if process is not None and process.poll() is not None:
             break
         time.sleep(0.1)
-    tail = log.read_text(errors="replace").strip().splitlines()[-1:] if log else []
-    raise lab_error(f"dockerd did not start: {' '.join(tail) or 'see journalctl -u docker'}")
+    tail = log.read_text(errors="replace").strip().splitlines()[-3:] if log else []
+    raise lab_error(f"dockerd did not start: {' '.join(' '.join(tail).split()) or 'see journalctl -u docker'}")
 
 
 def _rejoin_docker_group() -> None:
