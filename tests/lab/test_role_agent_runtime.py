@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import yaml
 
+from groundwork.authority import paths
 from groundwork.engine import api
 from groundwork.engine.results import OperationStatus, RunResult
 from groundwork.lab.lifecycle import boot_lab, remove_lab
@@ -35,7 +36,14 @@ NAME = f"role-runtime-{RELEASE}"
 DEPLOY = Path("deploys/agents_only.py")
 READY = "        self._notifier.ready()"
 PORTS = (8000, 8001, 8002, 8003)
-ASK = "import urllib.request as u; print(*[u.urlopen(f'http://{a}:{p}/ready', timeout=5).status for p in {ports}])"
+# Asked with the identity of root's own tools: agents take calls from known clients only.
+ASK = f"""
+import ssl, urllib.request as u
+context = ssl.create_default_context(cafile="{paths.bundle("chorus")}")
+context.load_cert_chain("{paths.certificate("chorus", "operator")}", "{paths.key("chorus", "operator")}")
+answers = [u.urlopen(f"https://ADDRESS:{{port}}/ready", timeout=5, context=context) for port in PORTS]
+print(*[answer.status for answer in answers])
+"""
 
 
 class Stage:
@@ -48,9 +56,10 @@ class Stage:
         (root / "platforms").mkdir()
         (root / "deploys").mkdir()
         shutil.copytree(ROOT / "examples", root / "examples", ignore=shutil.ignore_patterns("__pycache__"))
-        lines = ["from groundwork.site import current_site", "from roles.agent_runtime.deploy import agent_runtime"]
-        lines += ["from roles.redis.deploy import redis", "", "site = current_site()", "redis(site)"]
-        (root / DEPLOY).write_text("\n".join([*lines, "agent_runtime(site)", ""]))
+        # What the agents rest on comes first, in the order of deploys/site.py.
+        roles = ("pki", "redis", "agent_runtime")
+        lines = ["from groundwork.site import current_site", *(f"from roles.{r}.deploy import {r}" for r in roles)]
+        (root / DEPLOY).write_text("\n".join([*lines, "", "site = current_site()", *(f"{r}(site)" for r in roles), ""]))
         self.launcher = root / "examples/agent_runtime/src/agent_runtime/launcher.py"
         self.launcher_text = self.launcher.read_text()
         self.manifest: dict[str, Any] = {}
@@ -74,6 +83,7 @@ class Stage:
         self.write()
         site = load_site("lab", self.root)
         site.secrets.initialise()
+        site.authority.initialise()
         site.secrets.ensure(name_declarations(site.topology.secret_declarations))
         return api.apply("lab", root=self.root, deploys=[DEPLOY])
 
@@ -97,8 +107,8 @@ class Stage:
 
     def ready(self, ports: tuple[int, ...] = PORTS) -> str:
         address = load_site("lab", self.root).inventory.host("app").address
-        code = ASK.replace("{ports}", repr(ports)).replace("{a}", address)
-        return self.run(f'python3 -c "{code}"')
+        code = ASK.replace("PORTS", repr(ports)).replace("ADDRESS", address)
+        return self.run(f"python3 -c {shlex.quote(code)} 2>&1")
 
 
 def changes(result: RunResult, host: str = "app") -> list[str]:
