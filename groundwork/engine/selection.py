@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fnmatch import fnmatch
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from groundwork.problems import Problem, ProblemError
 from groundwork.site import Site
 from groundwork.topology.roles import roles_on
+
+ROLES = Path(__file__).resolve().parents[2] / "roles"
+"""The roles are the product's; a project (GROUNDWORK_ROOT) brings inventories, manifests and deploys."""
 
 
 def role_of(definition: Any, module: ModuleType) -> str:
@@ -29,7 +33,7 @@ def select_hosts(site: Site, role: str, limit: Sequence[str] = ()) -> list[str]:
         ProblemError: the limit names a host or group that does not exist.
     """
     allowed = _within(site, limit)
-    if not role or not (site.root / "roles" / role).is_dir():
+    if not role or not (ROLES / role).is_dir():
         return allowed
     return [name for name in allowed if role in roles_on(site.topology, name)]
 

@@ -18,7 +18,7 @@ from groundwork.engine.checks import Check, VerifyResult
 from groundwork.engine.redaction import Redactor
 from groundwork.problems import Problem, ProblemError
 
-CHECKS = Path("tests/verify")
+CHECKS = Path(__file__).resolve().parents[2] / "tests" / "verify"
 NO_CHECKS = 5
 """pytest's exit code when it collected nothing."""
 
