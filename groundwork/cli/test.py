@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -12,12 +15,20 @@ import typer
 from groundwork.cli import options
 from groundwork.cli.output import INTERRUPTED, exit_with, report_errors
 
+# Two workers: most of a lab test is waiting for a host. A lab and what uses it stay with one worker.
+SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
 # From the quickest to the slowest; a tier that fails does not keep the next one from running.
 TIERS: dict[str, tuple[str, ...]] = {
     "unit": ("tests/unit",),
-    "lab": ("tests/lab", "-m", "not slow"),
+    "lab": ("tests/lab", "-m", "not slow", *SIDE_BY_SIDE),
 }
-ALL_TIERS: dict[str, tuple[str, ...]] = {"unit": ("tests/unit",), "lab": ("tests/lab",), "vm": ("tests/vm",)}
+ALL_TIERS: dict[str, tuple[str, ...]] = {
+    "unit": ("tests/unit",),
+    "lab": ("tests/lab", *SIDE_BY_SIDE),
+    "vm": ("tests/vm",),
+}
+# Names of the labs that tests make begin so; what a stopped test left is removed.
+TEST_LABS = ("role-", "selftest", "site-", "test")
 NO_TESTS = 5
 STOP_SECONDS = 120
 
@@ -30,25 +41,39 @@ def test(
 ) -> None:
     """Run the unit tests, then the lab tests: converge, unchanged second run, verification, drift.
 
-    Exit code: 0 all passed, 1 something failed.
+    Programs that the tests start are installed where they are missing. Exit code: 0 all passed, 1 something failed.
     """
     with report_errors(debug=debug):
+        from groundwork.cli.programs import install_missing
+        from groundwork.lab.state import list_names
         from groundwork.site import find_root
 
         root = find_root()
-        failed = False
-        for tier, arguments in (ALL_TIERS if everything else TIERS).items():
-            if not (root / arguments[0]).is_dir():
-                continue
-            print(f"== {tier} tests: {' '.join(arguments)}", flush=True)
-            code = _run([sys.executable, "-m", "pytest", *arguments], str(root))
-            failed |= code not in (0, NO_TESTS)
+        install_missing(_say)
+        labs = set(list_names())
+        environ = {**os.environ, **({"GROUNDWORK_TEST_ALL": "1"} if everything else {})}
+        failed = []
+        try:
+            for tier, arguments in (ALL_TIERS if everything else TIERS).items():
+                if not (root / arguments[0]).is_dir():
+                    continue
+                print(f"== {tier} tests: pytest {' '.join(arguments)}", flush=True)
+                started = time.monotonic()
+                code = _run([sys.executable, "-m", "pytest", *arguments], str(root), environ)
+                print(f"== {tier} tests: exit {code} after {(time.monotonic() - started) / 60:.1f} minutes", flush=True)
+                failed += [tier] if code not in (0, NO_TESTS) else []
+        finally:
+            remove_leftovers(labs)
         exit_with(1 if failed else 0)
 
 
-def _run(command: list[str], root: str) -> int:
+def _say(text: str) -> None:
+    print(f"test: {text}", file=sys.stderr, flush=True)
+
+
+def _run(command: list[str], root: str, environ: Mapping[str, str]) -> int:
     """Run one tier; when stopped, pytest gets the time to take down what its fixtures started."""
-    process = subprocess.Popen(command, cwd=root, start_new_session=True)
+    process = subprocess.Popen(command, cwd=root, env=environ, start_new_session=True)
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -58,3 +83,17 @@ def _run(command: list[str], root: str) -> int:
         except subprocess.TimeoutExpired:
             process.kill()
         exit_with(INTERRUPTED)
+
+
+def remove_leftovers(before: set[str]) -> list[str]:
+    """Take down the labs that tests made since ``before`` and could not take down; returns their names."""
+    from groundwork.lab.lifecycle import remove_lab
+    from groundwork.lab.state import list_names
+
+    left = [name for name in list_names() if name not in before and name.startswith(TEST_LABS)]
+    if os.environ.get("GROUNDWORK_KEEP_LAB"):
+        return []
+    for name in left:
+        _say(f"removing lab {name}, which a test left")
+        remove_lab(name)
+    return left
