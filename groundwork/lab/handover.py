@@ -46,7 +46,7 @@ def apply_lab(spec: LabSpec, phases: Phases, on_event: Callable[[Event], None] |
     root = _select_lab(spec)
     with phases.phase("secrets"):
         site = load_site(ENVIRONMENT, root)
-        _ensure_secrets(site, phases)
+        ensure_secrets(site, phases)
     outcome = SiteOutcome(urls=list_urls(site))
     with phases.phase("apply"):
         result = apply(ENVIRONMENT, root=root, on_event=on_event)
@@ -89,7 +89,7 @@ def _select_lab(spec: LabSpec) -> Path:
     return checkout_root()
 
 
-def _ensure_secrets(site: Site, phases: Phases) -> None:
+def ensure_secrets(site: Site, phases: Phases) -> None:
     """Generate what is missing. What only a user can provide gets a random value: a lab calls no paid service."""
     from groundwork.secrets.declaration import SecretDeclaration, name_declarations
     from groundwork.secrets.generation import generate_value

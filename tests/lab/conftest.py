@@ -10,19 +10,37 @@ from pathlib import Path
 
 import pytest
 
+from groundwork.engine.unpatched import import_pyinfra_cli
 from groundwork.lab.lifecycle import BootedLab, boot_lab, remove_lab
 from groundwork.lab.phases import Phases
 
+# As in the unit tests: gevent must not replace the sockets and threads of this process.
+import_pyinfra_cli()
+# With --import-mode=importlib the folder of a test is not on the path; site_lab.py is beside these tests.
+sys.path.insert(0, str(Path(__file__).parent))
+
+from site_lab import SiteLab  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[2]
+# One lab for all of these, in the order that needs the fewest fresh hosts.
+SITE_ORDER = ("test_site_convergence", "test_site_drift", "test_site_bad_input", "test_site_secrets", "test_site_kills")
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything below tests/lab needs lab hosts."""
+    """Everything below tests/lab needs lab hosts; with ``-n 2 --dist loadgroup`` each lab has one worker."""
     for item in items:
         if Path(item.path).is_relative_to(ROOT / "tests" / "lab"):
+            stem = Path(item.path).stem
             item.add_marker(pytest.mark.lab)
+            item.add_marker(pytest.mark.xdist_group("site" if stem in SITE_ORDER else stem))
+    items.sort(key=_position)
+
+
+def _position(item: pytest.Item) -> int:
+    stem = Path(item.path).stem
+    return SITE_ORDER.index(stem) + 1 if stem in SITE_ORDER else 0
 
 
 @pytest.fixture(scope="session")
@@ -31,9 +49,7 @@ def lab_command() -> Command:
 
     def run(*arguments: str, timeout: float = 600) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "groundwork.cli.lab", *arguments]
-        return subprocess.run(
-            command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
-        )
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False)
 
     return run
 
@@ -52,3 +68,14 @@ def lab() -> Iterator[BootedLab]:
         os.environ["GROUNDWORK_LAB"] = before
     if not os.environ.get("GROUNDWORK_KEEP_LAB"):
         remove_lab(name)
+
+
+@pytest.fixture(scope="session")
+def site_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SiteLab]:
+    """The lab of the tests of the whole site, and the project that is applied to it; hosts are up."""
+    release = os.environ.get("GROUNDWORK_TEST_RELEASE") or "trixie"
+    site = SiteLab(f"site-{release}", release, tmp_path_factory.mktemp("project"))
+    site.boot()
+    yield site
+    if not os.environ.get("GROUNDWORK_KEEP_LAB"):
+        remove_lab(site.name)
