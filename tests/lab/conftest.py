@@ -74,7 +74,8 @@ def lab() -> Iterator[BootedLab]:
 def site_lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SiteLab]:
     """The lab of the tests of the whole site, and the project that is applied to it; hosts are up."""
     release = os.environ.get("GROUNDWORK_TEST_RELEASE") or "trixie"
-    site = SiteLab(f"site-{release}", release, tmp_path_factory.mktemp("project"))
+    name = os.environ.get("GROUNDWORK_TEST_SITE") or f"site-{release}"
+    site = SiteLab(name, release, tmp_path_factory.mktemp("project"))
     site.boot()
     yield site
     if not os.environ.get("GROUNDWORK_KEEP_LAB"):
