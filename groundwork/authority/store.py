@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +39,14 @@ class Signed:
     identity: Identity
     chain: bytes
     serial: str
+
+
+def _try_lock(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 class AuthorityStore:
@@ -201,11 +210,15 @@ class AuthorityStore:
             return
         handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            # A wait in the kernel would also stop the greenlet of this process that holds the lock.
+            while not _try_lock(handle):
+                time.sleep(0.02)
             self._depth += 1
-            yield
+            try:
+                yield
+            finally:
+                self._depth -= 1
         finally:
-            self._depth -= 1
             os.close(handle)
 
     def _open(self, name: str, label: str) -> Issuer:
