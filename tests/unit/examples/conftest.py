@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -42,7 +43,7 @@ class RedisServer:
         configuration = folder / "redis.conf"
         configuration.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {folder}\nappendonly yes\nappendfsync everysec\n"
-            f"user runtime on >{PASSWORD} ~chorus:* +@all -@admin -@dangerous -@scripting\n"
+            f"user runtime on >{PASSWORD} ~chorus:* ~ymera:* +@all -@admin -@dangerous -@scripting\n"
         )
         self.start()
 
@@ -139,6 +140,10 @@ class RuntimeProcess:
             **settings,
         }
         self.messages: list[str] = []
+        self.tls: ssl.SSLContext | None = None
+        if tls and Path(tls["key"]).exists():
+            self.tls = ssl.create_default_context(cafile=tls["authority"])
+            self.tls.load_cert_chain(tls["certificate"], tls["key"])
         self.start()
 
     def start(self) -> None:
@@ -163,15 +168,18 @@ class RuntimeProcess:
             if time.monotonic() > deadline or (self.process.poll() is not None and line not in self.messages):
                 raise AssertionError(f"no {line} in {self.messages}\n{self.log_path.read_text()}")
 
-    def call(self, agent: str, path: str, body: Any = None, **headers: str) -> tuple[int, str]:
+    def call(
+        self, agent: str, path: str, body: Any = None, method: str | None = None, **headers: str
+    ) -> tuple[int, str]:
         data = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(
-            f"http://127.0.0.1:{self.ports[agent]}{path}",
+            f"{'https' if self.tls else 'http'}://127.0.0.1:{self.ports[agent]}{path}",
             data=data,
+            method=method,
             headers={"Content-Type": "application/json", **headers},
         )
         try:
-            with urllib.request.urlopen(request, timeout=20) as response:
+            with urllib.request.urlopen(request, timeout=20, context=self.tls) as response:
                 return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -188,6 +196,16 @@ class RuntimeProcess:
 
 
 StartRuntime = Callable[..., RuntimeProcess]
+
+
+@pytest.fixture
+def ymera() -> Iterator[Any]:
+    """NATS, PostgreSQL and PgBouncer with mutual TLS; skips where one is not installed."""
+    from tests.unit.examples.support.ymera import Ymera
+
+    services = Ymera()
+    yield services
+    services.stop()
 
 
 @pytest.fixture

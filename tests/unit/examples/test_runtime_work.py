@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_runtime.load import find_percentile
+from agent_runtime.figures import find_percentile
 from agent_runtime.metrics import AgentMetrics
 from agent_runtime.settings import RuntimeSettings
 from agent_runtime.work.consumer import Consumer
@@ -76,7 +76,11 @@ def test_a_restart_of_redis_loses_nothing(redis_server: Any, start_runtime: Any)
     worker = start_runtime("worker", WORKER, redis_server.port, WORK_IDLE_SECONDS="1")
     worker.wait_for_message("READY=1")
     load = start_load(worker, "--count", "100000", "--seconds", "7", "--concurrency", "10", "--timeout", "2")
-    time.sleep(1.5)
+    deadline = time.monotonic() + 20
+    while not redis_server.command("KEYS", "chorus:result:*"):
+        assert time.monotonic() < deadline, "the load has not begun"
+        time.sleep(0.1)
+    time.sleep(1)
     redis_server.stop()
     time.sleep(2.5)  # longer than the wait for a reply, so that new requests meet the closed port
     redis_server.start()

@@ -7,7 +7,7 @@ import logging
 import ssl
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.routing import BaseRoute
 
@@ -19,14 +19,18 @@ from agent_runtime.stores.redis_store import RedisStore
 from agent_runtime.tls import Tls
 from agent_runtime.work.entries import PermanentError
 from agent_runtime.work.messages import Work
-from agent_runtime.work.requests import RequestClient
+from agent_runtime.work.requests import Requests
+
+if TYPE_CHECKING:
+    from agent_runtime.bus.connection import Bus
+    from agent_runtime.stores.database import Database
 
 log = logging.getLogger(__name__)
 
 
 @dataclass
 class AgentContext:
-    """An agent's identity and means. `store` and `requests` are None where the instance has no Redis."""
+    """An agent's identity and means: None is what the instance file does not offer."""
 
     entry: AgentEntry
     instance: Instance
@@ -34,8 +38,10 @@ class AgentContext:
     environ: Mapping[str, str]
     metrics: AgentMetrics
     store: RedisStore | None
-    requests: RequestClient | None
+    requests: Requests | None
     tls: Tls | None = None
+    bus: Bus | None = None
+    database: Database | None = None
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     @property
@@ -76,6 +82,10 @@ class Agent:
 
     #: Whether requests from other agents are taken from the queue.
     accepts_work = False
+    #: Where health is asked for over NATS; the instance file's wins.
+    health_subject: str | None = None
+    #: Requests handled at once; None is the setting `WORK_CONCURRENCY`.
+    work_concurrency: int | None = None
 
     def __init__(self, context: AgentContext) -> None:
         self.context = context
@@ -98,6 +108,17 @@ class Agent:
             PermanentError: a further try cannot help. Any other exception means: try again later.
         """
         raise PermanentError(f"{self.context.name} takes no requests")
+
+    async def give_up(self, work: Work, reason: str) -> None:
+        """Note that a request is set aside after its last try. Only over NATS."""
+
+    def is_open(self) -> bool:
+        """Tell whether requests are taken now; an agent that stands by takes none. Only over NATS."""
+        return True
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the answer about the agent's health contains besides."""
+        return {}
 
     def find_problems(self) -> list[str]:
         """Return why the agent is unhealthy, if it is: the watchdog then restarts the process."""

@@ -14,35 +14,21 @@ from pathlib import Path
 
 from agent_runtime.agent import Agent, AgentContext, set_current_agent
 from agent_runtime.configuration import ConfigurationError, read_settings
+from agent_runtime.hosting import HostedAgent, StartError, announce_agent, create_consumer
 from agent_runtime.instance import AgentEntry, Instance, InstanceError, read_instance
 from agent_runtime.logs import set_up_logging
 from agent_runtime.metrics import AgentMetrics
 from agent_runtime.notify import Notifier, feed_watchdog, read_watchdog_seconds
 from agent_runtime.server import AgentServer, bind_socket
-from agent_runtime.services import ServiceMonitor, find_redis
+from agent_runtime.services import ServiceMonitor, Services
 from agent_runtime.settings import RuntimeSettings
-from agent_runtime.stores.redis_store import RedisStore
-from agent_runtime.tls import CertificateError, Tls
+from agent_runtime.tls import CertificateError
 from agent_runtime.web import build_app
-from agent_runtime.work.consumer import Consumer
-from agent_runtime.work.requests import RequestClient
 
 log = logging.getLogger(__name__)
 WATCH_SECONDS = 2.0
 # What the packed agents' own `stop` gets of the time to stop.
 CLEANUP_SECONDS = 2.0
-
-
-class StartError(Exception):
-    """The process cannot do what its instance file says."""
-
-
-class HostedAgent:
-    """An agent with its server and, if it takes requests, its consumer."""
-
-    def __init__(self, agent: Agent, server: AgentServer, consumer: Consumer | None) -> None:
-        self.agent, self.server, self.consumer = agent, server, consumer
-        self.serving: asyncio.Task[None] | None = None
 
 
 class Process:
@@ -51,21 +37,28 @@ class Process:
     def __init__(self, instance: Instance, settings: RuntimeSettings, environ: Mapping[str, str]) -> None:
         self._instance, self._settings, self._environ = instance, settings, environ
         self._notifier = Notifier(environ.get("NOTIFY_SOCKET"))
-        self._tls = Tls(instance.tls) if instance.tls else None
-        options = find_redis(instance, settings, environ, self._tls)
-        self._store = RedisStore(options) if options else None
-        if self._tls is not None and self._store is not None:
-            self._tls.on_change(self._store.renew)
-        self._requests = RequestClient(self._store, settings.work_backlog) if self._store else None
-        self._monitor = ServiceMonitor(instance, self._store, settings)
+        self._services = Services(instance, settings, environ)
+        self._monitor = ServiceMonitor(instance, self._services, settings)
         self._state = "starting"
         self._hosted = [self._host(entry) for entry in instance.agents]
 
     def _host(self, entry: AgentEntry) -> HostedAgent:
         instance = self._instance
         metrics = AgentMetrics(entry.name, entry.replica, instance.group, instance.platform, instance.environment)
-        context = AgentContext(entry, instance, self._settings, self._environ, metrics, self._store, self._requests)
-        context.tls = self._tls
+        services = self._services
+        metrics.registry.register(services.breakers)
+        context = AgentContext(
+            entry=entry,
+            instance=instance,
+            settings=self._settings,
+            environ=self._environ,
+            metrics=metrics,
+            store=services.store,
+            requests=services.requests,
+            tls=services.tls,
+            bus=services.bus,
+            database=services.database,
+        )
         try:
             agent = importlib.import_module(entry.module).create_agent(context)
         except ConfigurationError:
@@ -74,18 +67,9 @@ class Process:
             raise StartError(f"agent {entry.name}: {entry.module}: {type(error).__name__}: {error}") from error
         if not isinstance(agent, Agent):
             raise StartError(f"agent {entry.name}: {entry.module}.create_agent returned no Agent")
-        consumer = None
-        if agent.accepts_work:
-            if self._store is None:
-                raise StartError(f"agent {entry.name}: it takes requests, but the instance has no Redis")
-            # The same name after a restart, so that the agent finds its own unfinished requests again.
-            name = f"{instance.host}/{instance.unit}/{entry.name}/{entry.replica}"
-            consumer = Consumer(entry.name, name, agent.handle, self._store, self._settings, metrics)
-        server = AgentServer(
-            build_app(agent, self._check_services),
-            self._settings.stop_timeout / 2,
-            self._tls.listener if self._tls else None,
-        )
+        consumer = create_consumer(agent, services, self._settings) if agent.accepts_work else None
+        listener = services.tls.listener if services.tls else None
+        server = AgentServer(build_app(agent, self._check_services), self._settings.stop_timeout / 2, listener)
         return HostedAgent(agent, server, consumer)
 
     def _check_services(self) -> dict[str, str]:
@@ -105,9 +89,10 @@ class Process:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         await self._serve()
+        self._services.start()
         helpers = [asyncio.create_task(self._start_agents(), name="start")]
-        if self._tls is not None:
-            helpers.append(asyncio.create_task(self._tls.watch(), name="certificates"))
+        if self._services.tls is not None:
+            helpers.append(asyncio.create_task(self._services.tls.watch(), name="certificates"))
         seconds = read_watchdog_seconds(self._environ)
         if seconds:
             feeding = feed_watchdog(self._notifier, seconds, self._find_problems)
@@ -141,6 +126,7 @@ class Process:
         for hosted in self._hosted:
             set_current_agent(hosted.agent.context.name)
             await hosted.agent.start()
+            await announce_agent(hosted.agent, self._services, self._check_services)
             if hosted.consumer is not None:
                 hosted.agent.context.spawn(hosted.consumer.fetch(), "work")
                 hosted.agent.context.spawn(hosted.consumer.maintain(), "queue")
@@ -176,10 +162,7 @@ class Process:
                 await asyncio.gather(*(self._stop_agent(hosted) for hosted in self._hosted))
         except TimeoutError:
             log.warning("agents did not stop in time")
-        if self._requests is not None:
-            await self._requests.close()
-        if self._store is not None:
-            await self._store.close()
+        await self._services.close()
         log.info("stopped")
         return unfinished
 

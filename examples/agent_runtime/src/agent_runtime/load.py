@@ -9,21 +9,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import math
 import os
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent_runtime.configuration import ConfigurationError, read_settings
+from agent_runtime.figures import summarise
 from agent_runtime.instance import InstanceError, read_instance
-from agent_runtime.services import find_redis
+from agent_runtime.services import Services
 from agent_runtime.settings import RuntimeSettings
-from agent_runtime.stores.redis_store import RedisStore, StoreError
+from agent_runtime.stores.redis_store import StoreError
+from agent_runtime.tls import CertificateError
 from agent_runtime.work.messages import new_identifier
-from agent_runtime.work.requests import ReplyTimeoutError, RequestClient, RequestError
+from agent_runtime.work.requests import ReplyTimeoutError, RequestError, Requests
+
+if TYPE_CHECKING:
+    from agent_runtime.bus.connection import Bus
 
 SETTLE_PAUSE_SECONDS = 0.2
 
@@ -40,15 +44,10 @@ class Tally:
     open: dict[str, float] = field(default_factory=dict)
 
 
-def find_percentile(ordered: list[float], share: float) -> float | None:
-    """Return the nearest-rank percentile of sorted values, or None if there are none."""
-    return ordered[max(0, math.ceil(share * len(ordered)) - 1)] if ordered else None
-
-
 class Load:
     """Sends requests, `concurrency` at a time, until the count or the time is used up."""
 
-    def __init__(self, client: RequestClient, options: argparse.Namespace) -> None:
+    def __init__(self, client: Requests, options: argparse.Namespace) -> None:
         self._client, self._options = client, options
         self._payload: dict[str, Any] = json.loads(options.payload)
         self.tally = Tally()
@@ -61,22 +60,19 @@ class Load:
         await asyncio.gather(*(self._send(number, started, end) for number in range(self._options.concurrency)))
         sending = time.monotonic() - started
         await self._settle()
-        ordered = sorted(self.tally.latencies)
-        shares = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
-        figures = {name: find_percentile(ordered, share) for name, share in shares.items()}
         tally = self.tally
         return {
             "agent": self._options.agent,
             "sent": tally.sent,
             "acknowledged": self._acknowledged,
-            "answered": len(ordered),
+            "answered": len(tally.latencies),
             "failed": tally.failed,
             "refused": tally.refused,
             "errors": tally.errors,
             "lost": len(tally.open),
             "seconds": round(sending, 3),
             "rate": round(tally.sent / sending, 1) if sending else None,
-            "latency_seconds": {name: None if v is None else round(v, 5) for name, v in figures.items()},
+            "latency_seconds": summarise(tally.latencies),
         }
 
     async def _send(self, lane: int, started: float, end: float) -> None:
@@ -96,7 +92,7 @@ class Load:
                 tally.open[identifier] = begin
             except RequestError:
                 tally.refused += 1
-            except StoreError:
+            except (StoreError, OSError):
                 # Perhaps stored, perhaps not: never acknowledged, so it cannot be lost.
                 tally.errors += 1
                 await asyncio.sleep(0.1)
@@ -123,7 +119,11 @@ class Load:
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     """Read the command line; every bound has a default, so that no run is endless."""
     parser = argparse.ArgumentParser(prog="python -m agent_runtime.load", description=__doc__)
-    parser.add_argument("--agent", required=True, help="the agent that gets the requests")
+    parser.add_argument(
+        "--target", choices=("agent", "ymera"), default="agent", help="requests to one agent, or messages"
+    )
+    parser.add_argument("--agent", help="the agent that gets the requests")
+    parser.add_argument("--bytes", type=_bounded(int, 0, 1_000_000), default=200, help="size of a message's text")
     parser.add_argument("--instance", type=Path, help="instance file (default: GROUNDWORK_INSTANCE_FILE)")
     parser.add_argument("--credentials-directory", help="folder of the credentials (default: CREDENTIALS_DIRECTORY)")
     parser.add_argument("--count", type=_bounded(int, 1, 10_000_000), default=1000, help="requests at most")
@@ -134,6 +134,8 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--settle", type=_bounded(float, 0, 3600), default=30.0, help="seconds for late results")
     parser.add_argument("--payload", default='{"kind":"echo"}', help="the request, a JSON object")
     options = parser.parse_args(arguments)
+    if options.target == "agent" and not options.agent:
+        parser.error("--agent is needed")
     try:
         if not isinstance(json.loads(options.payload), dict):
             parser.error("--payload must be a JSON object")
@@ -161,17 +163,44 @@ async def _measure(options: argparse.Namespace) -> dict[str, Any]:
     if not path:
         raise InstanceError(["--instance or GROUNDWORK_INSTANCE_FILE is needed"])
     settings = read_settings(RuntimeSettings, environ)
-    redis = find_redis(read_instance(Path(path)), settings, environ)
-    if redis is None:
-        raise InstanceError(["the instance has no Redis"])
-    store = RedisStore(redis)
-    client = RequestClient(store, settings.work_backlog)
+    services = Services(read_instance(Path(path)), settings, environ)
+    services.start()
     try:
-        await store.check()
-        return await Load(client, options).run()
+        if options.target == "ymera":
+            return await _measure_messages(services, settings, options)
+        if services.requests is None:
+            raise InstanceError(["the instance has neither NATS nor Redis"])
+        if services.bus is not None:
+            await _wait_for_bus(services.bus, settings.nats_timeout)
+        elif services.store is not None:
+            await services.store.check()
+        return await Load(services.requests, options).run()
     finally:
-        await client.close()
-        await store.close()
+        await services.close()
+
+
+async def _measure_messages(
+    services: Services, settings: RuntimeSettings, options: argparse.Namespace
+) -> dict[str, Any]:
+    from agent_runtime.ymera.load import MessageLoad
+
+    if services.bus is None or services.database is None:
+        raise InstanceError(["--target ymera needs an instance with NATS and PostgreSQL"])
+    await _wait_for_bus(services.bus, settings.nats_timeout)
+    await services.database.check()
+    return await MessageLoad(services.bus, services.database, options).run()
+
+
+async def _wait_for_bus(bus: Bus, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            await bus.check()
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(0.05)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -179,7 +208,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parse_arguments(arguments)
     try:
         result = asyncio.run(_measure(options))
-    except (InstanceError, ConfigurationError, StoreError) as error:
+    except (InstanceError, ConfigurationError, CertificateError, StoreError, OSError) as error:
         print(f"load: {error}", file=sys.stderr)
         return 1
     print(json.dumps(result, indent=2))

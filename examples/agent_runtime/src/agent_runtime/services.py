@@ -7,7 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from agent_runtime.breaker import CircuitBreakers
 from agent_runtime.configuration import read_settings
 from agent_runtime.instance import Endpoint, Instance, InstanceError, Service
 from agent_runtime.options import option
@@ -15,10 +17,18 @@ from agent_runtime.secret import Secret, SecretError, read_secret
 from agent_runtime.settings import RuntimeSettings
 from agent_runtime.stores.redis_store import RedisOptions, RedisStore, StoreError
 from agent_runtime.tls import Tls
+from agent_runtime.work.requests import RequestClient, Requests
+
+# The clients for NATS and PostgreSQL take 5 MB of memory: only processes that need them import them.
+if TYPE_CHECKING:
+    from agent_runtime.bus.connection import Bus
+    from agent_runtime.stores.database import Database, DatabaseOptions
 
 log = logging.getLogger(__name__)
 Check = Callable[[], Awaitable[None]]
 SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 0.2, 5.0
+# What NATS is told to take at most (its own default is 1 MiB).
+LARGEST_REQUEST_BYTES = 10_485_760
 
 
 @dataclass(frozen=True)
@@ -47,15 +57,7 @@ def find_redis(
             return None
         endpoint = Endpoint(location.redis_host, location.redis_host, location.redis_port)
         service = Service("redis", "redis", (endpoint,), location.redis_username, keys=(f"{instance.platform}:*",))
-    password = location.redis_password
-    if service.credential:
-        folder = environ.get("CREDENTIALS_DIRECTORY")
-        if not folder:
-            raise InstanceError([f"services.{service.name}: CREDENTIALS_DIRECTORY is not set"])
-        try:
-            password = read_secret(Path(folder) / service.credential)
-        except SecretError as error:
-            raise InstanceError([f"services.{service.name}: {error}"]) from None
+    password = read_credential(service, environ) or location.redis_password
     database = environ.get("REDIS_DB", "0")
     pattern = service.keys[0] if service.keys else f"{instance.platform}:*"
     return RedisOptions(
@@ -69,6 +71,101 @@ def find_redis(
         mode=service.mode,
         tls=(lambda: tls.client) if service.tls and tls else None,
     )
+
+
+def read_credential(service: Service, environ: Mapping[str, str]) -> Secret | None:
+    """Return a service's password, or None where its certificate alone tells who the process is.
+
+    Raises:
+        InstanceError: the file cannot be read.
+    """
+    if not service.credential:
+        return None
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    if not folder:
+        raise InstanceError([f"services.{service.name}: CREDENTIALS_DIRECTORY is not set"])
+    try:
+        return read_secret(Path(folder) / service.credential)
+    except SecretError as error:
+        raise InstanceError([f"services.{service.name}: {error}"]) from None
+
+
+def find_database(
+    instance: Instance, settings: RuntimeSettings, environ: Mapping[str, str], tls: Tls | None
+) -> DatabaseOptions | None:
+    """Return how to reach the database that the instance file names, or None if it names none.
+
+    Raises:
+        InstanceError: the password's file cannot be read.
+    """
+    service = instance.first_service("postgresql")
+    if service is None or service.database is None:
+        return None
+    from agent_runtime.stores.database import DatabaseOptions
+
+    return DatabaseOptions(
+        addresses=tuple((endpoint.address, endpoint.port) for endpoint in service.endpoints),
+        username=service.username or instance.group,
+        database=service.database,
+        password=read_credential(service, environ),
+        pool_size=settings.database_pool_size,
+        timeout=settings.database_timeout,
+        application=instance.unit,
+        tls=(lambda: tls.client) if service.tls and tls else None,
+    )
+
+
+def _open_database(
+    instance: Instance, settings: RuntimeSettings, environ: Mapping[str, str], tls: Tls | None
+) -> Database | None:
+    options = find_database(instance, settings, environ, tls)
+    if options is None:
+        return None
+    from agent_runtime.stores.database import Database
+
+    return Database(options)
+
+
+class Services:
+    """The clients of one process, each None where the instance file has no such service."""
+
+    def __init__(self, instance: Instance, settings: RuntimeSettings, environ: Mapping[str, str]) -> None:
+        """InstanceError: a password's file cannot be read; CertificateError: a certificate cannot be used."""
+        self.tls = Tls(instance.tls) if instance.tls else None
+        self.breakers = CircuitBreakers(settings.circuit_breaker_failures, settings.circuit_breaker_seconds)
+        redis = find_redis(instance, settings, environ, self.tls)
+        self.store = RedisStore(redis) if redis else None
+        self.database = _open_database(instance, settings, environ, self.tls)
+        self.bus: Bus | None = None
+        self.requests: Requests | None = None
+        nats = instance.first_service("nats")
+        # Without subjects that it may use, a process only looks whether NATS is there.
+        if nats is not None and nats.publish:
+            self._open_bus(nats, instance, settings)
+        elif self.store is not None:
+            self.requests = RequestClient(self.store, settings.work_backlog)
+        for client in (self.store, self.database, self.bus):
+            if self.tls is not None and client is not None:
+                self.tls.on_change(client.renew)
+
+    def _open_bus(self, service: Service, instance: Instance, settings: RuntimeSettings) -> None:
+        from agent_runtime.bus.connection import Bus
+        from agent_runtime.bus.requests import BusRequestClient
+
+        name = f"{instance.host}/{instance.unit}"
+        self.bus = Bus(service, name, instance.group, settings.nats_timeout, self.tls)
+        self.requests = BusRequestClient(self.bus, self.breakers, LARGEST_REQUEST_BYTES)
+
+    def start(self) -> None:
+        """Begin to connect where a connection is kept up."""
+        if self.bus is not None:
+            self.bus.start()
+
+    async def close(self) -> None:
+        """Close all connections."""
+        for client in (self.requests, self.bus, self.store, self.database):
+            if client is not None:
+                await client.close()
 
 
 async def check_endpoints(service: Service, seconds: float) -> None:
@@ -85,22 +182,23 @@ async def check_endpoints(service: Service, seconds: float) -> None:
     raise failure
 
 
+def _make_check(service: Service, seconds: float) -> Check:
+    return lambda: check_endpoints(service, seconds)
+
+
 class ServiceMonitor:
     """Knows the state of each required service."""
 
-    def __init__(self, instance: Instance, store: RedisStore | None, settings: RuntimeSettings) -> None:
+    def __init__(self, instance: Instance, services: Services, settings: RuntimeSettings) -> None:
         self.states: dict[str, str] = {}
         self._checks: dict[str, Check] = {}
+        clients = {"redis": services.store, "postgresql": services.database, "nats": services.bus}
         for service in instance.services.values():
-            self._add(service.name, self._choose_check(service, store, settings.redis_timeout))
-        if store is not None and instance.first_service("redis") is None:
-            self._add("redis", store.check)
-
-    @staticmethod
-    def _choose_check(service: Service, store: RedisStore | None, seconds: float) -> Check:
-        if service.kind == "redis" and store is not None:
-            return store.check
-        return lambda: check_endpoints(service, seconds)
+            client = clients.get(service.kind)
+            usable = client is not None and service is instance.first_service(service.kind)
+            self._add(service.name, client.check if client and usable else _make_check(service, settings.redis_timeout))
+        if services.store is not None and instance.first_service("redis") is None:
+            self._add("redis", services.store.check)
 
     def _add(self, name: str, check: Check) -> None:
         self._checks[name] = check

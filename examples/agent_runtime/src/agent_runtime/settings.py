@@ -32,6 +32,17 @@ class RuntimeSettings:
         maximum=1000,
     )
     redis_timeout: float = option("Seconds to wait for Redis.", default=5.0, minimum=0.1, maximum=60)
+    nats_timeout: float = option("Seconds to wait for NATS.", default=5.0, minimum=0.1, maximum=60)
+    database_timeout: float = option("Seconds to wait for PostgreSQL.", default=5.0, minimum=0.1, maximum=60)
+    database_pool_size: int = option(
+        "Connections to PostgreSQL per process at most.", default=4, minimum=1, maximum=100
+    )
+    circuit_breaker_failures: int = option(
+        "Failures in a row after which a peer is left alone.", default=5, minimum=1, maximum=1000
+    )
+    circuit_breaker_seconds: float = option(
+        "Seconds that it is left alone before one call tries again.", default=10.0, minimum=0.1, maximum=3600
+    )
     stop_timeout: float = option(
         "Seconds to finish requests and work after SIGTERM; keep it under the unit's TimeoutStopSec.",
         default=20.0,

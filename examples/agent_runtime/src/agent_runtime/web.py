@@ -83,7 +83,12 @@ def build_app(agent: Agent, check_services: Checks) -> Starlette:
 
     async def show_health(request: Request) -> Response:
         problems = agent.find_problems()
-        content = {"status": "unhealthy" if problems else "ok", "agent": context.name, "version": __version__}
+        content = {
+            "status": "unhealthy" if problems else "ok",
+            "agent": context.name,
+            "version": __version__,
+            **agent.describe(),
+        }
         return answer({**content, "problems": problems} if problems else content, 503 if problems else 200)
 
     async def show_readiness(request: Request) -> Response:

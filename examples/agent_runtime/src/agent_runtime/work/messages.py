@@ -70,6 +70,16 @@ class Work:
             "tries": str(self.tries),
         }
 
+    def describe(self) -> dict[str, Any]:
+        """Return the request for a JSON message; how often it was tried the queue counts."""
+        return {
+            "id": self.identifier,
+            "body": self.body,
+            "submitted": self.submitted,
+            "requester": self.requester,
+            "trace": self.trace,
+        }
+
     def try_again(self) -> Work:
         """Return the same request after one more failed try."""
         return replace(self, tries=self.tries + 1)
@@ -96,6 +106,23 @@ def decode_work(agent: str, fields: dict[str, str]) -> Work:
         )
     except KeyError as error:
         raise ValueError(f"field {error} is missing") from None
+
+
+def read_work(agent: str, payload: bytes, tries: int) -> Work:
+    """Read a request that came as a JSON message.
+
+    Raises:
+        ValueError: the message was not written by this package.
+    """
+    content = json.loads(payload)
+    if not isinstance(content, dict) or not isinstance(content.get("body"), dict):
+        raise ValueError("no object with a body")
+    identifier, requester, trace = (content.get(key, "") for key in ("id", "requester", "trace"))
+    if not all(isinstance(text, str) for text in (identifier, requester, trace)):
+        raise ValueError("id, requester or trace is no text")
+    if not IDENTIFIER_PATTERN.fullmatch(identifier):
+        raise ValueError("the identifier is malformed")
+    return Work(agent, content["body"], identifier, float(content.get("submitted", 0)), requester, trace, tries)
 
 
 def pair_fields(flat: list[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from agent_runtime.logs import current_trace
 from agent_runtime.stores.redis_store import LONGEST_BLOCK_SECONDS, RedisStore, StoreError
@@ -32,6 +32,24 @@ class RequestError(Exception):
 
 class ReplyTimeoutError(Exception):
     """No reply in time. The request is stored and will still be handled."""
+
+
+class Requests(Protocol):
+    """How agents ask each other, over Redis or over NATS."""
+
+    async def submit(self, agent: str, body: dict[str, Any], identifier: str | None = None) -> str:
+        """Store a request and return its identifier."""
+
+    async def request(
+        self, agent: str, body: dict[str, Any], *, timeout: float = 10.0, identifier: str | None = None
+    ) -> Outcome:
+        """Store a request and wait for its outcome."""
+
+    async def find_outcome(self, agent: str, identifier: str) -> Outcome | None:
+        """Return how a request ended, where that is kept."""
+
+    async def close(self) -> None:
+        """Stop reading replies."""
 
 
 class RequestClient:

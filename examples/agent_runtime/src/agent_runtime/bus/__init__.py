@@ -1,0 +1,1 @@
+"""Requests between agents, health and key-value buckets over NATS."""

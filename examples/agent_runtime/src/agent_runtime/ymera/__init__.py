@@ -1,0 +1,1 @@
+"""The agents of ymera: communication, config manager and drafting."""
