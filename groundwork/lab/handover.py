@@ -70,7 +70,9 @@ def verify_lab(
         result = verify(ENVIRONMENT, root=root, on_check=on_check)
     outcome.passed, outcome.failed = result.count(Outcome.PASSED), result.count(Outcome.FAILED)
     outcome.problems += [str(problem) for problem in result.problems]
-    outcome.problems += [f"{check.host}: {check.role}: {check.name} failed" for check in result.failures]
+    for check in result.failures:
+        reason = check.reason.partition("\n")[0]
+        outcome.problems.append(f"{check.host}: {check.role}: {check.name} failed: {reason}")
 
 
 def list_urls(site: Site) -> list[str]:
