@@ -90,9 +90,20 @@ def _run_server(server: plan.Server, files: dict[str, tuple[Migration, ...]]) ->
         dropin=plan.DROP_IN,
         content=render_template("postgresql/unit.conf.j2", server=server),
     )
+    # The lines of this function are the order of the run: replicas follow a primary that is complete.
+    if server.is_primary:
+        _serve(server, sandbox, settings)
+        _fill(server, files)
+    if server.has_pool:
+        run_pool(server)
     if not server.is_primary:
         script = f"{plan.helpers_folder(server.platform)}/postgresql-follow"
         operations.follow(name="Follow the primary", server=server, script=script)
+        _serve(server, sandbox, settings)
+
+
+def _serve(server: plan.Server, sandbox: OperationMeta, settings: list[OperationMeta]) -> None:
+    """Have the server run on the settings and certificates as they are, with as little interruption as they need."""
     systemd_units.service(
         name="Run PostgreSQL",
         units=server.unit,
@@ -107,10 +118,6 @@ def _run_server(server: plan.Server, files: dict[str, tuple[Migration, ...]]) ->
         after=settings,
     )
     operations.restart_pending(name="Restart PostgreSQL where settings need it", server=server)
-    if server.is_primary:
-        _fill(server, files)
-    if server.has_pool:
-        run_pool(server)
 
 
 def _install_helpers(server: plan.Server) -> None:
