@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from groundwork.authority import paths
-from groundwork.manifest.agents import Configuration
+from groundwork.manifest.agents import Configuration, Need
 from groundwork.manifest.platform import Platform
-from groundwork.manifest.services import ExternalService, RedisService
+from groundwork.manifest.services import ExternalService, NatsService, PostgresqlService, RedisService
 from groundwork.manifest.values import Reference, Value
 from groundwork.topology.flows import needs_of
 from groundwork.topology.model import Endpoint, Process, Topology
@@ -17,7 +17,7 @@ from groundwork.topology.secrets import credential_name
 from roles.agent_runtime.quoting import format_environment_line, format_scalar
 
 Variables = dict[str, str]
-_SCHEMES = {"redis": "rediss", "postgresql": "postgresql", "pgbouncer": "postgresql", "nats": "nats", "agent": "http"}
+_SCHEMES = {"redis": "rediss", "postgresql": "postgresql", "pgbouncer": "postgresql", "nats": "tls", "agent": "https"}
 
 
 def credential_path(name: str) -> str:
@@ -150,16 +150,8 @@ def render_instance(platform: Platform, topology: Topology, process: Process) ->
             for member in members:
                 peers[member] = _as_endpoints(nearest_endpoints(topology, member, process.host))
             continue
-        entry: dict[str, Any] = {
-            "kind": declared.kind,
-            "endpoints": _as_endpoints(nearest_endpoints(topology, name, process.host)),
-        }
-        if isinstance(declared, RedisService):
-            entry["username"] = process.group
-            entry["credential"] = credential_name(name, process.group)
-            entry["keys"] = need.keys or [f"{platform.platform}:*"]
-            entry |= {"mode": declared.mode, "tls": True}
-        services[name] = entry
+        endpoints = _as_endpoints(nearest_endpoints(topology, name, process.host))
+        services[name] = {"kind": declared.kind, "endpoints": endpoints, **_describe_access(platform, process, need)}
     unit = process.unit_name.removesuffix(".service")
     return _as_json(
         {
@@ -170,7 +162,14 @@ def render_instance(platform: Platform, topology: Topology, process: Process) ->
             "host": process.host,
             "address": process.agents[0].address,
             "agents": [
-                {"name": a.agent, "replica": a.replica, "module": a.module, "bind": a.address, "port": a.port}
+                {
+                    "name": a.agent,
+                    "replica": a.replica,
+                    "module": a.module,
+                    "bind": a.address,
+                    "port": a.port,
+                    "health_subject": platform.groups[a.group].agents[a.agent].health_subject,
+                }
                 for a in process.agents
             ],
             "services": services,
@@ -182,6 +181,26 @@ def render_instance(platform: Platform, topology: Topology, process: Process) ->
             },
         }
     )
+
+
+def _describe_access(platform: Platform, process: Process, need: Need) -> dict[str, Any]:
+    """How a process gets into a service it needs: its account there and what it may use."""
+    match platform.services[need.name]:
+        case RedisService() as redis:
+            return {
+                "username": process.group,
+                "credential": credential_name(need.name, process.group),
+                "keys": need.keys or [f"{platform.platform}:*"],
+                "mode": redis.mode,
+                "tls": True,
+            }
+        case PostgresqlService() as postgresql:
+            database = need.database or next(iter(postgresql.databases))
+            return {"username": process.group, "database": database, "access": need.access, "tls": True}
+        case NatsService():
+            return {"publish": need.publish, "subscribe": need.subscribe, "tls": True}
+        case _:
+            return {}
 
 
 def _as_endpoints(endpoints: Iterable[Endpoint]) -> list[dict[str, Any]]:

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from groundwork.inventory import make_inventory
+from groundwork.manifest import load
 from groundwork.problems import ProblemError
+from groundwork.topology import derive
 from groundwork.topology.accounts import user_name
 from roles.agent_runtime.environment import process_variables, render_configuration, render_instance
 from roles.agent_runtime.network import permitted_addresses
@@ -52,7 +56,7 @@ def test_the_environment_holds_paths_of_secrets_and_no_secret(case: Any) -> None
         "REDIS_PASSWORD_FILE": "redis_prediction",
     }
     assert plain["PLAIN"] == "x"
-    assert plain["PEER"] == "http://10.0.0.11:8010"
+    assert plain["PEER"] == "https://10.0.0.11:8010"
     assert (plain["REDIS_HOST"], plain["REDIS_PORT"], plain["REDIS_USERNAME"]) == ("10.0.0.12", "6379", "prediction")
     assert (plain["AGENT_NAME"], plain["AGENT_REPLICA"], plain["AGENT_PORT"]) == ("agent-predictor", "2", "8001")
     assert plain["GROUNDWORK_INSTANCE_FILE"] == "/etc/groundwork/chorus/instances/chorus-agent-predictor@2.json"
@@ -93,6 +97,7 @@ def test_instance_files_follow_the_contract(case: Any) -> None:
             "module": "agent_runtime.chorus.simulator",
             "bind": "10.0.0.11",
             "port": 8010,
+            "health_subject": None,
         }
     ]
     assert [peer["port"] for peer in content["peers"]["agent-predictor"]] == [8000, 8001, 8002, 8003]
@@ -126,3 +131,21 @@ def test_two_groups_do_not_share_a_log_folder(case: Any) -> None:
     case.manifest["groups"]["simulation"]["log_file"] = {"path": "/var/log/chorus/simulation.log"}
     with pytest.raises(ProblemError, match="is in the same folder as the one of group prediction"):
         plan_host(case.platform, case.topology, "app")
+
+
+def test_instance_files_say_how_to_get_into_each_service() -> None:
+    root = Path(__file__).resolve().parents[4]
+    platform = load(root / "platforms", "ymera", "lab").platform
+    hosts = {name: (frozenset({name}), {"address": f"10.0.0.{n}"}) for n, name in enumerate(("app", "data"), 11)}
+    topology = derive(platform, make_inventory(hosts, "test"), "lab")
+    process = next(p for p in topology.processes if p.group == "communication")
+    content = json.loads(render_instance(platform, topology, process))
+    assert content["agents"][0]["health_subject"] == "communication.health"
+    services = content["services"]
+    # The pool's port, and the group's own name as account: the certificate proves it.
+    assert services["postgresql"]["endpoints"] == [{"host": "data", "address": "10.0.0.12", "port": 6432}]
+    assert services["postgresql"]["username"] == "communication"
+    assert (services["postgresql"]["database"], services["postgresql"]["access"]) == ("ymera", "read_write")
+    need = next(need for need in platform.groups["communication"].needs if need.name == "nats")
+    assert (services["nats"]["publish"], services["nats"]["subscribe"]) == (need.publish, need.subscribe)
+    assert all(services[name]["tls"] for name in ("nats", "postgresql", "redis"))
