@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from groundwork.manifest.agents import Agent, AgentGroup
 from groundwork.manifest.backup import Backup, MaintenanceWindow, Recovery, Schedule
 from groundwork.manifest.exposure import Exposure
+from groundwork.manifest.firewall import Firewall
 from groundwork.manifest.machines import Lab, Machine
 from groundwork.manifest.objectives import Objective, Utilisation
 from groundwork.manifest.observability import Observability
@@ -34,6 +35,7 @@ class Platform(Model):
     groups: Annotated[dict[Name, AgentGroup], Field(min_length=1)]
     services: dict[Name, Service] = {}
     exposure: dict[Name, Exposure] = {}
+    firewall: Firewall = Firewall()
     objectives: dict[Name, Objective] = {}
     utilisation: list[Utilisation] = []
     observability: Observability = Observability()

@@ -25,6 +25,7 @@ def check_groups(platform: Platform, inventory: Inventory) -> Iterator[Problem]:
         if not isinstance(service, ExternalService):
             used[f"services.{name}.hosts"] = service.hosts
     used |= {f"exposure.{name}.hosts": site.hosts for name, site in platform.exposure.items()}
+    used |= {f"firewall.openings.{name}.hosts": opening.hosts for name, opening in platform.firewall.openings.items()}
     for part in ("prometheus", "alertmanager", "dashboards", "logs", "traces"):
         declared = getattr(platform.observability, part)
         if declared:

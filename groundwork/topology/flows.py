@@ -41,11 +41,22 @@ def list_flows(
     yield from _agent_flows(platform, processes, reachable)
     yield from _service_flows(platform, nodes)
     yield from _site_flows(platform, sites, reachable)
+    yield from _opening_flows(platform, inventory)
     prometheus = platform.observability.prometheus
     for host in inventory.group(prometheus.hosts) if prometheus else ():
         for target in scrape_targets:
             reason = f"prometheus scrapes {target.job}"
             yield Flow(host.name, "prometheus", target.host, target.address, target.port, "tcp", reason)
+
+
+def _opening_flows(platform: Platform, inventory: Inventory) -> Iterator[Flow]:
+    """Flows that the manifest's firewall section declares outright."""
+    for name, opening in platform.firewall.openings.items():
+        for host in inventory.group(opening.hosts):
+            for network in dict.fromkeys(opening.networks):
+                reason = f"firewall.openings.{name}: {opening.reason}"
+                address, port = host.address, opening.port
+                yield Flow("", "", host.name, address, port, opening.protocol, reason, source_network=network)
 
 
 def _agent_flows(
