@@ -13,6 +13,8 @@ from groundwork.manifest.services import RedisService, RedisUser
 from groundwork.problems import Problem, ProblemError
 from groundwork.topology.secrets import service_clients
 
+REPLICATION = "replication"
+"""The servers' own user: by it replicas follow, and the helper on a host arranges a cluster."""
 OPERATOR = "_operator"
 """Root's own user; no client can have the name, since names of a manifest begin with a letter."""
 
@@ -27,8 +29,15 @@ _COMMAND = re.compile(r"[a-z][a-z0-9._-]*(\|[a-z][a-z0-9_-]*)?")
 
 # What clients may do with their keys. @dangerous is left out (KEYS, FLUSHALL, SORT, ...) but for INFO, by which
 # client libraries tell the server's version; FUNCTION and SCRIPT FLUSH act on what all clients share.
-READ_WRITE = ("+@all", "-@admin", "-@dangerous", "-function", "-script|flush", "-script|kill", "+info")
-READ = ("+@all", "-@admin", "-@dangerous", "-@write", "-function", "-script|flush", "-script|kill", "+info")
+# ROLE is what clients of a replicated service find the master by.
+READ_WRITE = ("+@all", "-@admin", "-@dangerous", "-function", "-script|flush", "-script|kill", "+info", "+role")
+READ = ("+@all", "-@admin", "-@dangerous", "-@write", "-function", "-script|flush", "-script|kill", "+info", "+role")
+_FOLLOWING = ("-@all", "+auth", "+ping", "+role", "+psync", "+replconf")
+_SERVERS = {
+    "replicated": (*_FOLLOWING, "+replicaof", "+failover"),
+    # Keys are moved between servers by MIGRATE, which logs in at the other one and restores them there.
+    "cluster": ("~*", *_FOLLOWING, "+cluster", "+dbsize", "+select", "+migrate", "+restore", "+restore-asking"),
+}
 _LONGEST_PATTERN = 500
 
 
@@ -50,6 +59,11 @@ def list_access(platform: Platform, service: str) -> tuple[Access, ...]:
     problems: list[Problem] = []
     result: list[Access] = []
     for client in service_clients(platform, service):
+        if client == REPLICATION and declared.mode != "standalone":
+            for key in _names_of(platform, service, client):
+                problems.append(Problem("is the name of the servers' own user", key=key, given=client))
+            result.append(Access(client, _SERVERS[declared.mode]))
+            continue
         user, needs = declared.users.get(client), _needs_of_group(platform, client, service)
         key = f"services.{service}.users.{client}" if user else f"groups.{client}"
         if client == "default":
@@ -66,6 +80,14 @@ def list_access(platform: Platform, service: str) -> tuple[Access, ...]:
     if problems:
         raise ProblemError(problems)
     return tuple(result)
+
+
+def _names_of(platform: Platform, service: str, client: str) -> list[str]:
+    """Where the manifest gives a client of its own this name."""
+    declared = platform.services[service]
+    assert isinstance(declared, RedisService)
+    users = [f"services.{service}.users.{client}"] if client in declared.users else []
+    return users + ([f"groups.{client}"] if _needs_of_group(platform, client, service) else [])
 
 
 def _needs_of_group(platform: Platform, name: str, service: str) -> dict[str, Need]:

@@ -9,13 +9,14 @@ from pyinfra.operations import files, server
 
 from groundwork.authority import paths
 from groundwork.facts.container import InContainer
-from groundwork.operations import apt, ledger, systemd_units, validated_files
+from groundwork.operations import apt, ledger, secret_files, systemd_units, validated_files
 from groundwork.operations.refusals import refusing
-from groundwork.operations.rendering import render_template
+from groundwork.operations.rendering import render_secret, render_template
 from groundwork.secrets.value import SecretValue
 from groundwork.site import Site
 from groundwork.topology.secrets import credential_name
-from roles.redis import plan
+from roles.redis import joining, membership, plan
+from roles.redis.access import REPLICATION
 from roles.redis.facts import HostMemory
 from roles.redis.operations import access_list, local_password
 
@@ -34,8 +35,11 @@ def redis(site: Site) -> None:
     ledger.begin(name="Note what redis lays down", role=role, items=items)
     if servers:
         _prepare_host(site.platform.platform)
+    together = joining.prepare_services(site, servers)
     for one in servers:
         _run_server(one, passwords[one.instance])
+    joining.arrange_services(site, servers, together)
+    joining.guard_slots(site, servers, role)
     ledger.finish(name="Remove what redis no longer declares", role=role, items=items)
 
 
@@ -92,6 +96,9 @@ def _run_server(one: plan.Server, passwords: dict[str, SecretValue]) -> None:
         operator_password=one.operator_password,
         check=[script, "users", "{candidate}"],
     )
+    reloaded = [users]
+    if one.mode != "standalone":
+        reloaded.append(_write_login(one, passwords[REPLICATION]))
     configuration = validated_files.validated_template(
         name=f"Configure {label}",
         src="redis/redis.conf.j2",
@@ -106,15 +113,44 @@ def _run_server(one: plan.Server, passwords: dict[str, SecretValue]) -> None:
         name=f"Sandbox {label}",
         unit=one.unit,
         dropin=plan.DROP_IN,
-        content=render_template("redis/unit.conf.j2", server=one, helpers=plan.helpers_folder(one.platform)),
+        content=render_unit(one),
     )
-    _start_server(one, [secret, configuration, unit], users)
+    systemd_units.dropin(
+        name=f"Let in who may connect to {label}",
+        unit=one.unit,
+        dropin=plan.NETWORK_DROP_IN,
+        content=render_template("redis/network.conf.j2", server=one),
+    )
+    _start_server(one, [secret, configuration, unit], reloaded)
 
 
-def _start_server(one: plan.Server, inputs: list[OperationMeta], users: OperationMeta) -> None:
+def render_unit(one: plan.Server) -> str:
+    """What Debian's template of a unit lacks for one server."""
+    place = f"{one.address}:{one.port}"
+    words = ("start", place, one.role, one.memory_of_role)
+    start = " ".join(membership.command(one.platform, one.service, one.mode, *words))
+    helpers = plan.helpers_folder(one.platform)
+    return render_template("redis/unit.conf.j2", server=one, helpers=helpers, start=start)
+
+
+def _write_login(one: plan.Server, password: SecretValue) -> OperationMeta:
+    # Each byte by its number: no character of it can end the string or the line.
+    escaped = "".join(f"\\x{byte:02x}" for byte in password.reveal().encode())
+    return secret_files.secret_file(
+        name=f"Give {one.instance} its login at other servers",
+        dest=one.login,
+        content=render_secret("redis/login.conf.j2", user=REPLICATION, password=SecretValue(escaped)),
+        group="redis",
+        mode="0640",
+    )
+
+
+def _start_server(one: plan.Server, inputs: list[OperationMeta], reloaded: list[OperationMeta]) -> None:
     systemd_units.service(
         name=f"Run {one.instance}",
         units=one.unit,
+        # Servers that stand in for each other are never restarted at the same time.
+        _serial=one.mode != "standalone",
         # The program is among them so that a security update of the package comes into effect.
         restart_inputs=[one.configuration, one.drop_in, one.operator_password, "/usr/bin/redis-server"],
         after=inputs,
@@ -123,6 +159,11 @@ def _start_server(one: plan.Server, inputs: list[OperationMeta], users: Operatio
         name=f"Have {one.instance} read its users and certificate",
         units=one.unit,
         enabled=None,
-        reload_inputs=[one.access_list, paths.certificate_folder(one.platform, one.identity), one.authority],
-        after=[users],
+        reload_inputs=[
+            one.access_list,
+            *([one.login] if one.mode != "standalone" else []),
+            paths.certificate_folder(one.platform, one.identity),
+            one.authority,
+        ],
+        after=reloaded,
     )

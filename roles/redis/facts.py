@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
+
 from pyinfra.api import FactBase, QuoteString, StringCommand
 from typing_extensions import override
 
@@ -37,3 +40,49 @@ class PasswordHash(FactBase[str]):
     @override
     def process(self, output: list[str]) -> str:
         return output[0].split()[0]
+
+
+class DueSteps(FactBase[list[str] | None]):
+    """What the helper would do among the servers of a service, a line each; None where it cannot say yet."""
+
+    @override
+    @staticmethod
+    def default() -> list[str] | None:
+        return None
+
+    @override
+    def command(self, command: Sequence[str], verb: str) -> StringCommand:
+        words = [QuoteString(word) for word in [*command, verb]]
+        return StringCommand(*words, "2>/dev/null || true")
+
+    @override
+    def process(self, output: list[str]) -> list[str] | None:
+        try:
+            return [str(line) for line in json.loads(output[-1])]
+        except ValueError:
+            return None
+
+
+class SlotCount(FactBase[int]):
+    """How many slots of a cluster a local server holds; 0 where it does not run or is in none."""
+
+    @override
+    @staticmethod
+    def default() -> int:
+        return 0
+
+    @override
+    def command(self, instance: str, password: str) -> StringCommand:
+        return StringCommand(
+            "{ printf 'AUTH _operator %s\\n' \"$(cat", QuoteString(password), ")\"; echo 'CLUSTER NODES'; }",
+            "2>/dev/null | redis-cli -s", QuoteString(f"/run/redis-{instance}/redis.sock"),
+            "2>/dev/null | grep myself || true",
+        )  # fmt: skip
+
+    @override
+    def process(self, output: list[str]) -> int:
+        count = 0
+        for word in output[0].split()[8:] if output else []:
+            first, _, last = word.partition("-")
+            count += int(last or first) - int(first) + 1 if first.isdecimal() else 0
+        return count

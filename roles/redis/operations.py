@@ -5,16 +5,20 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Generator, Mapping, Sequence
 
-from pyinfra import host
+from pyinfra import host, state
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
+from pyinfra.api.exceptions import OperationError
+from pyinfra.api.operation import OperationMeta
 
 from groundwork.facts.placed_files import PlacedFile
 from groundwork.operations.secret_files import secret_file
 from groundwork.secrets.value import SecretValue
 from roles.redis.access import Access, hash_password, render_access
-from roles.redis.facts import PasswordHash
+from roles.redis.facts import DueSteps, PasswordHash, SlotCount
 
+# Moving 16384 slots with a few million keys; far more than any arrangement on the lab took.
+ARRANGE_SECONDS = 3600
 # What is planned with before the host has made its password.
 _UNKNOWN = "0" * 64
 
@@ -64,3 +68,39 @@ def access_list(
     yield from secret_file._inner(
         dest, content, user="root", group="redis", mode="0640", check=list(check), check_user="redis"
     )
+
+
+@operation()
+def arranged(
+    command: Sequence[str], verb: str, after: Sequence[OperationMeta] = ()
+) -> Generator[PyinfraCommand, None, None]:
+    """
+    Have the helper on the host do what is due among the servers of a service.
+
+    + command: the helper's argument vector up to its verb
+    + verb: ``leave`` (empty and forget servers that are declared no more) or ``arrange``
+    + after: results of the operations that tell the helper about the servers, so that a plan shows what follows
+    """
+    steps = host.get_fact(DueSteps, command=list(command), verb="leave-plan" if verb == "leave" else "plan")
+    planned = not state.is_executing and any(meta._maybe_is_change for meta in after)
+    unknown = steps is None and verb == "arrange"
+    if steps or planned or unknown:
+        yield StringCommand(*[QuoteString(word) for word in [*command, verb]], _timeout=ARRANGE_SECONDS)
+    else:
+        host.noop("the servers are arranged")
+
+
+@operation()
+def emptied(instance: str, password: str) -> Generator[PyinfraCommand, None, None]:
+    """
+    Fail where a server still holds slots of a cluster.
+
+    + instance: the server's name on the host
+    + password: path of the password of its local operator
+    """
+    slots = host.get_fact(SlotCount, instance=instance, password=password)
+    if state.is_executing and slots:
+        message = f"{instance} still holds {slots} slots of a cluster that goes on elsewhere: let the new servers join"
+        raise OperationError(f"{message} in one apply and take this one away in the next")
+    host.noop(f"{instance} holds nothing")
+    yield from ()

@@ -12,7 +12,9 @@ from groundwork.manifest.services import RedisService
 from groundwork.operations.ledger_items import Item
 from groundwork.problems import Problem, ProblemError
 from groundwork.topology.model import ServiceNode, Topology
+from roles.redis import membership
 from roles.redis.access import Access, list_access
+from roles.redis.membership import check_mode
 
 MEBIBYTE = 1024**2
 # Steps of the computed memory: a kernel update moves the host's total by a few MiB, and that must not restart Redis.
@@ -98,12 +100,40 @@ class Server:
         return paths.bundle(self.platform)
 
     @property
+    def mode(self) -> str:
+        """``standalone``, ``replicated`` or ``cluster``."""
+        return self.declared.mode
+
+    @property
+    def network(self) -> str:
+        """Who may connect, apart from the rest of the unit: systemd applies it while the server runs."""
+        return f"/etc/systemd/system/{self.unit}.d/{NETWORK_DROP_IN}"
+
+    @property
+    def login(self) -> str:
+        """The part of its configuration by which it logs in at other servers."""
+        return f"/etc/redis/login-{self.instance}.conf"
+
+    @property
+    def role(self) -> str:
+        """The part of its configuration that says whom it follows; written each time it starts."""
+        return f"{ROLES}/{self.instance}.role.conf"
+
+    @property
+    def memory_of_role(self) -> str:
+        """Whom it followed last."""
+        return f"{ROLES}/{self.instance}.json"
+
+    @property
     def open_files(self) -> int:
         """File descriptors it may have; Debian's own limit where that is enough."""
         return max(65_535, self.declared.maximum_clients + RESERVED_DESCRIPTORS)
 
 
 DROP_IN = "50-groundwork.conf"
+NETWORK_DROP_IN = "60-groundwork-network.conf"
+ROLES = "/var/lib/groundwork/redis"
+"""Folder of who follows whom; root's, so that a server cannot change it."""
 
 
 def helpers_folder(platform: str) -> str:
@@ -123,9 +153,7 @@ def check_platform(platform: Platform, topology: Topology) -> None:
     for name in dict.fromkeys(node.service for node in nodes):
         declared = platform.services[name]
         assert isinstance(declared, RedisService)
-        if declared.mode != "standalone":
-            message = f"mode {declared.mode} comes with a later version of the redis role"
-            problems.append(Problem(message, key=f"services.{name}.mode", given=declared.mode, allowed="standalone"))
+        problems += check_mode(declared, name, [node for node in nodes if node.service == name])
         try:
             list_access(platform, name)
         except ProblemError as error:
@@ -144,7 +172,14 @@ def plan_servers(platform: Platform, topology: Topology, host: str, host_memory:
     nodes = topology.nodes_on(host, "redis")
     shared = bool(topology.processes_on(host))
     computed = compute_memory(host_memory, len(nodes), shared) if nodes else 0
-    return [_plan_server(platform, topology, node, computed) for node in nodes]
+    servers = [_plan_server(platform, topology, node, computed) for node in nodes]
+    total = sum(server.memory for server in servers)
+    if host_memory and total > max(host_memory, MEMORY_STEP * len(servers)):
+        names = ", ".join(dict.fromkeys(f"services.{server.service}.memory_max" for server in servers))
+        message = f"{len(servers)} servers of Redis on host {host} may hold more than the host has"
+        given = f"{total // MEBIBYTE} MiB"
+        raise ProblemError([Problem(message, key=names, given=given, allowed=f"{host_memory // MEBIBYTE} MiB")])
+    return servers
 
 
 def _plan_server(platform: Platform, topology: Topology, node: ServiceNode, computed: int) -> Server:
@@ -180,11 +215,13 @@ def list_items(servers: list[Server]) -> list[Item]:
         return []
     platform = servers[0].platform
     scripts = (f"{helpers_folder(platform)}/{name}" for name in ("redis-try", "redis-reload"))
-    return [
+    items = [
         *(Item("file", path) for path in scripts),
+        Item("directory", membership.library(platform)),
         Item("file", memory_setting(platform)),
         *(item for server in servers for item in _server_items(server)),
     ]
+    return list(dict.fromkeys(items))
 
 
 def _server_items(server: Server) -> Iterator[Item]:
@@ -192,6 +229,10 @@ def _server_items(server: Server) -> Iterator[Item]:
     yield Item("unit", server.unit)
     for path in (server.operator_password, server.access_list, server.configuration):
         yield Item("file", path)
+    if server.mode != "standalone":
+        yield Item("file", server.login)
+        yield Item("file", membership.settings_path(server.platform, server.service))
+        yield Item("file", membership.password_path(server.platform, server.service))
 
 
 def _clients(topology: Topology, node: ServiceNode) -> Mapping[str, str]:
