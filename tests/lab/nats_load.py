@@ -76,7 +76,7 @@ def main() -> None:
     longest, last, number = 0.0, time.monotonic(), 0
     Path(settings["started"]).touch()
     end = time.monotonic() + settings["seconds"]
-    while time.monotonic() < end:
+    while time.monotonic() < end and not Path(settings["stop"]).exists():
         number += 1
         try:
             answer = cluster.ask(f"$KV.configuration.load-{number}", str(number), f"w{number}")

@@ -95,7 +95,7 @@ class Stage:
         site.authority.initialise()
 
     def run(self, host: str, command: str) -> str:
-        done = subprocess.run(self.call(host, command), cwd=ROOT, capture_output=True, text=True, timeout=180)
+        done = subprocess.run(self.call(host, command), cwd=ROOT, capture_output=True, text=True, timeout=300)
         return str(json.loads(done.stdout)["stdout"]).strip()
 
     def call(self, host: str, command: str) -> list[str]:
@@ -115,29 +115,35 @@ class Stage:
         leader = next(s["cluster"]["leader"] for s in account["stream_detail"] if s["name"] == f"KV_{bucket}")
         return str(leader).removeprefix(f"{PLATFORM}-")
 
-    def load(self, seconds: float) -> subprocess.Popen[str]:
-        """Start writing to the bucket from an agent's host, and return once it is under way."""
+    def load(self) -> subprocess.Popen[str]:
+        """Start writing to the bucket from an agent's host, and return once it is under way; ``finish`` ends it."""
         site = load_site("lab", self.root)
         folder = f"/etc/groundwork/{PLATFORM}"
         unit = f"{PLATFORM}-seller@1"
         settings = {
             "addresses": [site.inventory.host(name).address for name in HOSTS],
             "port": 4222,
-            "seconds": seconds,
+            "seconds": 240,
+            "stop": "/run/nats-stop",
             "started": "/run/nats-load",
             "authority": f"{folder}/authority/bundle.pem",
             "certificate": f"{folder}/certificates/{unit}/current/certificate.pem",
             "key": f"{folder}/certificates/{unit}/current/key.pem",
         }
-        command = f"rm -f /run/nats-load; python3 -c {shlex.quote(LOAD)} {shlex.quote(json.dumps(settings))}"
+        command = (
+            f"rm -f /run/nats-load /run/nats-stop; python3 -c {shlex.quote(LOAD)} {shlex.quote(json.dumps(settings))}"
+        )
         process = subprocess.Popen(self.call("main-pc", command), cwd=ROOT, stdout=subprocess.PIPE, text=True)
         while self.run("main-pc", "ls /run/nats-load 2>&1") != "/run/nats-load":
             assert process.poll() is None
         return process
 
 
-def finish(process: subprocess.Popen[str]) -> dict[str, Any]:
-    output, _ = process.communicate(timeout=180)
+def finish(stage: Stage, process: subprocess.Popen[str]) -> dict[str, Any]:
+    """End the load and return what it found; it must have been under way until now."""
+    assert process.poll() is None
+    stage.run("main-pc", "touch /run/nats-stop")
+    output, _ = process.communicate(timeout=300)
     answer = json.loads(output)
     assert answer["stdout"], answer
     result = dict(json.loads(answer["stdout"]))
@@ -227,12 +233,13 @@ def test_agents_cannot_become_members(stage: Stage) -> None:
 
 def test_no_acknowledged_message_is_lost_with_the_leader(stage: Stage) -> None:
     leader = stage.find_leader()
-    load = stage.load(15)
-    time.sleep(3)
+    load = stage.load()
+    time.sleep(2)
     # It stays away until the end, so that the others have to take over.
     stage.run(leader, f"systemctl kill --signal=KILL {UNIT}; systemctl stop {UNIT}")
     assert stage.run(leader, f"systemctl is-active {UNIT}") != "active"
-    result = finish(load)
+    time.sleep(12)
+    result = finish(stage, load)
     assert result["lost"] == []
     assert result["acknowledged"] > 100
     # An election takes four to nine seconds without a heartbeat (server/raft.go, minElectionTimeout and max).
@@ -243,13 +250,12 @@ def test_no_acknowledged_message_is_lost_with_the_leader(stage: Stage) -> None:
 
 def test_a_restart_of_every_member_goes_one_by_one_and_loses_nothing(stage: Stage) -> None:
     before = stage.started()
-    load = stage.load(40)
+    load = stage.load()
     stage.nats["jetstream"]["file_max"] = "500MiB"
     assert failures(stage.apply()) == []
     after = stage.started()
     assert all(old != new for old, new in zip(before, after, strict=True))
-    assert load.poll() is None, "the load ended before the restarts did"
-    result = finish(load)
+    result = finish(stage, load)
     assert result["lost"] == []
     assert result["longest"] < 12
     assert statuses(stage.apply()) == QUIET
