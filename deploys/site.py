@@ -10,6 +10,7 @@ from groundwork.operations.refusals import refusing
 from groundwork.site import current_site
 from roles.agent_runtime.deploy import agent_runtime
 from roles.base.deploy import base
+from roles.firewall.deploy import firewall, open_firewall
 from roles.nats.deploy import nats
 from roles.pki.deploy import pki
 from roles.postgresql.deploy import postgresql
@@ -22,8 +23,11 @@ with refusing():
 
 base(site)
 pki(site)
+# Before anything talks over a new flow; what is no longer declared is closed last.
+open_firewall(site)
 redis(site)
 postgresql(site)
 nats(site)
 agent_runtime(site)
 reverse_proxy(site)
+firewall(site)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ HostEntry = tuple[str, dict[str, Any]]
 
 def build_inventory(state: LabState, spec: LabSpec) -> dict[str, Any]:
     """Return the inventory's data: the lab's name, and each host with its groups and pyinfra's host data."""
+    # This machine: the first address of the lab's network is its own.
+    gateway = str(IPv4Network(spec.subnet).network_address + 1)
     common = {
         "ssh_user": USER,
         "ssh_key": str(state.key_file),
@@ -29,6 +32,7 @@ def build_inventory(state: LabState, spec: LabSpec) -> dict[str, Any]:
         "environment": "lab",
         "platform": spec.platform,
         "release": spec.release,
+        "controllers": [gateway],
         "secrets_folder": str(state.secrets_folder),
         "secrets_key": str(state.secrets_key),
         "_sudo": True,

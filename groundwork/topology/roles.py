@@ -13,4 +13,6 @@ def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
         roles.append("agent_runtime")
     if topology.sites_on(host):
         roles.append("reverse_proxy")
+    if topology.inventory.host(host).data.get("firewall_managed", True):
+        roles.append("firewall")
     return tuple(roles)

@@ -40,6 +40,7 @@ def test_groups_carry_what_pyinfra_needs_with_strict_host_keys(state, tmp_path):
     assert data["ssh_strict_host_key_checking"] == "yes"
     assert data["ssh_known_hosts_file"] == str(state.known_hosts_file)
     assert (data["environment"], data["platform"], data["release"]) == ("lab", "chorus", "trixie")
+    assert data["controllers"] == ["10.213.0.1"]
     assert data["_sudo"] is True
 
 
