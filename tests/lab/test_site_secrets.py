@@ -46,7 +46,8 @@ def outputs(site_lab: SiteLab, tmp_path_factory: pytest.TempPathFactory) -> Path
     keep("failing", site_lab.groundwork("apply", "lab", "-v", "--debug", GROUNDWORK_DEBUG="1"), 1)
     site_lab.run("data", f"umount {users}")
     keep("apply", site_lab.groundwork("apply", "lab", "-v", "--debug"), 0)
-    keep("verify", site_lab.groundwork("verify", "lab", "--json", "--junit", str(folder / "junit.xml")), 0)
+    # Whether it finds something is no matter here; what it says is.
+    keep("verify", site_lab.groundwork("verify", "lab", "--json", "--junit", str(folder / "junit.xml")), 0, 2)
     keep("list", site_lab.groundwork("secrets", "list", "lab"), 0)
     return folder
 
