@@ -52,6 +52,7 @@ def postgresql(site: Site) -> None:
         _stop_servers(recorded)
     if server is None or not server.has_pool:
         _stop_pool(recorded)
+    # Every host comes here before any goes on, so that releases are held after the migrations have run or failed.
     ledger.finish(name="Remove what postgresql no longer declares", role=role, items=items, prefixes=PREFIXES)
     hold_releases(site)
 
@@ -90,15 +91,16 @@ def _run_server(server: plan.Server, files: dict[str, tuple[Migration, ...]]) ->
         dropin=plan.DROP_IN,
         content=render_template("postgresql/unit.conf.j2", server=server),
     )
-    # The lines of this function are the order of the run: replicas follow a primary that is complete.
     if server.is_primary:
         _serve(server, sandbox, settings)
         _fill(server, files)
     if server.has_pool:
         run_pool(server)
+    # On every host of the service: an operation of the same line begins when all hosts have come to it, and a replica
+    # can follow only a primary that is complete.
+    script = f"{plan.helpers_folder(server.platform)}/postgresql-follow"
+    operations.follow(name="Follow the primary", server=server, script=script)
     if not server.is_primary:
-        script = f"{plan.helpers_folder(server.platform)}/postgresql-follow"
-        operations.follow(name="Follow the primary", server=server, script=script)
         _serve(server, sandbox, settings)
 
 

@@ -208,7 +208,9 @@ def follow(server: Server, script: str) -> Generator[PyinfraCommand, None, None]
     + server: the host's server
     + script: absolute path of ``postgresql-follow``
     """
-    if host.get_fact(Streaming, port=server.node.port):
+    if server.is_primary:
+        host.noop("the primary follows nobody")
+    elif host.get_fact(Streaming, port=server.node.port):
         host.noop("the replica streams from its primary")
     else:
         yield StringCommand(QuoteString(script))
