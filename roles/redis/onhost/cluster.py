@@ -67,6 +67,9 @@ class Cluster:
         while steps := self.plan(servers):
             if done > 100 * len(servers):
                 raise RefusalError(f"no end after {done} steps; the next would be {steps[0]}")
+            if any(step.verb == "move" for step in steps):
+                # A server that joined a moment ago takes nothing until it has found the cluster complete.
+                self._wait("cluster_state:ok", lambda: all(self._is_ok(server.place) for server in servers))
             for step in steps:
                 self.say(str(step))
                 self._do(step, servers)
@@ -81,6 +84,7 @@ class Cluster:
             self.ask(step.server, "CLUSTER", "MEET", address, port)
         elif step.verb == "reset":
             self.ask(step.server, "CLUSTER", "RESET", "SOFT")
+            self.ask(step.server, "CLUSTER", "MEET", *next(s.place for s in servers if s.place != step.server))
         elif step.verb == "stable":
             self.ask(step.server, "CLUSTER", "SETSLOT", step.slots[0], "STABLE")
         elif step.verb == "assign":
@@ -125,7 +129,7 @@ class Cluster:
                 self.ask(giver, *words, self.settings.user, self.settings.password, "KEYS", *keys)
                 return
             except ReplyError as error:
-                if attempt == 4 or not str(error).startswith(("IOERR", "TRYAGAIN")):
+                if attempt == 4 or not str(error).startswith(("IOERR", "TRYAGAIN", "ERR Target instance")):
                     raise
                 time.sleep(0.5)
 
@@ -138,21 +142,16 @@ class Cluster:
         if len(sights) < len(servers):
             return False
         own = {sight.own for sight in sights.values()}
+        # On an open slot they may differ until it is closed.
+        unsettled = {slot for sight in sights.values() for slot in (*sight.taking, *sight.moving)}
         opinions = []
         for sight in sights.values():
             if not own <= sight.members.keys():
-                # A server that was reset, or met a moment ago.
-                return self._strangers_only(sights, own)
+                return False
             if not all(sight.members[name].connected for name in own):
                 return False
-            opinions.append({name: (sight.members[name].master, sight.members[name].slots) for name in own})
+            opinions.append({name: (sight.members[name].master, sight.members[name].slots - unsettled) for name in own})
         return all(opinion == opinions[0] for opinion in opinions)
-
-    @staticmethod
-    def _strangers_only(sights: dict[Place, Sight], own: set[str]) -> bool:
-        """Whether those who do not know all know nobody: they are to be met, and waiting would not help."""
-        unknowing = [sight for sight in sights.values() if not own <= sight.members.keys()]
-        return any(len(sight.members) == 1 for sight in unknowing)
 
     def _wait(self, what: str, test: Callable[[], bool]) -> None:
         end = time.monotonic() + AGREE_SECONDS

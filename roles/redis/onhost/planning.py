@@ -44,7 +44,9 @@ def next_steps(servers: tuple[Server, ...], sights: Mapping[Place, Sight], repli
     own = {sights[server.place].own: server for server in servers}
     seed = _find_seed(servers, sights)
     known = sights[seed.place].members
-    strangers = [server for server in servers if sights[server.place].own not in known]
+    # Knowing each other goes both ways: a server that was reset knows nobody, though all still know it.
+    hub = sights[seed.place].own
+    strangers = [s for s in servers if sights[s.place].own not in known or hub not in sights[s.place].members]
     for server in strangers:
         sight = sights[server.place]
         if sight.itself.slots:
@@ -86,16 +88,17 @@ def _close_slots(own: Mapping[str, Server], sights: Mapping[Place, Sight], known
     steps: dict[int, Step] = {}
     for name, server in own.items():
         sight = sights[server.place]
-        for slot in sight.taking:
-            giver = owners.get(slot, "")
-            finished = giver in ("", name)
+        for slot, giver in sight.taking.items():
+            # Meanwhile another one's, say after a failover: the taker hears of no other owner until it gives up.
+            finished = owners.get(slot, "") != giver
             steps[slot] = Step("stable" if finished else "move", server.place, "" if finished else giver, (slot,))
         for slot, taker in sight.moving.items():
             wanted = own[taker].place if taker in own else server.place
             verb = "move" if taker in own and owners.get(slot) == name else "stable"
             giver = name if verb == "move" else ""
             steps.setdefault(slot, Step(verb, wanted if verb == "move" else server.place, giver, (slot,)))
-    return [steps[slot] for slot in sorted(steps)]
+    ordered = [steps[slot] for slot in sorted(steps)]
+    return [step for step in ordered if step.verb == "stable"] or ordered
 
 
 def _arrange_slots(
