@@ -8,6 +8,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -18,15 +20,13 @@ from groundwork.cli.output import INTERRUPTED, exit_with, report_errors
 # Two workers: most of a lab test is waiting for a host. A lab and what uses it stay with one worker.
 SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
 # From the quickest to the slowest; a tier that fails does not keep the next one from running.
-TIERS: dict[str, tuple[str, ...]] = {
-    "unit": ("tests/unit",),
-    "lab": ("tests/lab", "-m", "not slow", *SIDE_BY_SIDE),
-}
 ALL_TIERS: dict[str, tuple[str, ...]] = {
     "unit": ("tests/unit",),
     "lab": ("tests/lab", *SIDE_BY_SIDE),
     "vm": ("tests/vm",),
 }
+# Role tests of one run without --all: all of them together take longer than a run may, so each day has its own.
+ROLE_TESTS = "test_role_*.py"
 # Names of the labs that tests make begin so; what a stopped test left is removed.
 TEST_LABS = ("role-", "selftest", "site-", "test")
 NO_TESTS = 5
@@ -54,8 +54,8 @@ def test(
         environ = {**os.environ, **({"GROUNDWORK_TEST_ALL": "1"} if everything else {})}
         failed = []
         try:
-            for tier, arguments in (ALL_TIERS if everything else TIERS).items():
-                if not (root / arguments[0]).is_dir():
+            for tier, arguments in (ALL_TIERS if everything else list_tiers(root, date.today())).items():
+                if not (root / arguments[0]).exists():
                     continue
                 print(f"== {tier} tests: pytest {' '.join(arguments)}", flush=True)
                 started = time.monotonic()
@@ -65,6 +65,23 @@ def test(
         finally:
             remove_leftovers(labs)
         exit_with(1 if failed else 0)
+
+
+def list_tiers(root: Path, day: date) -> dict[str, tuple[str, ...]]:
+    """The tiers of a run without ``--all``: units, the site as a whole, and the day's role.
+
+    Which role has its tests run follows the date; each has its turn within as many days as there are roles.
+    """
+    folder = root / "tests" / "lab"
+    roles = sorted(folder.glob(ROLE_TESTS))
+    others = sorted(set(folder.glob("test_*.py")) - set(roles))
+    todays = roles[day.toordinal() % len(roles)] if roles else None
+    for role in roles:
+        if role != todays:
+            _say(f"left for another day, or for --all: {role.relative_to(root)}")
+    chosen = [*others, *([todays] if todays else [])]
+    lab = tuple(str(path.relative_to(root)) for path in chosen)
+    return {"unit": ("tests/unit",), "lab": (*lab, "-m", "not slow", *SIDE_BY_SIDE)}
 
 
 def _say(text: str) -> None:

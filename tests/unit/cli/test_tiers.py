@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
@@ -25,12 +26,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(programs, "list_missing", list)
     monkeypatch.setattr(tiers, "remove_leftovers", lambda before: [])
     # Starting two workers takes longer than these tests.
-    for group in ("TIERS", "ALL_TIERS"):
-        alone = {
-            name: arguments[:-4] if "-n" in arguments else arguments
-            for name, arguments in getattr(tiers, group).items()
-        }
-        monkeypatch.setattr(tiers, group, alone)
+    alone = {name: tuple(a for a in words if a not in tiers.SIDE_BY_SIDE) for name, words in tiers.ALL_TIERS.items()}
+    monkeypatch.setattr(tiers, "ALL_TIERS", alone)
+    monkeypatch.setattr(tiers, "SIDE_BY_SIDE", ())
     return tmp_path
 
 
@@ -62,6 +60,19 @@ def test_slow_tests_run_with_all_alone(project: Path, capfd: pytest.CaptureFixtu
     said = capfd.readouterr().out
     assert "2 passed" in said
     assert "== vm tests: exit 5" in said
+
+
+def test_each_role_has_its_day(tmp_path: Path) -> None:
+    folder = tmp_path / "tests" / "lab"
+    folder.mkdir(parents=True)
+    names = ["test_lifecycle.py", "test_role_base.py", "test_role_nats.py", "test_role_redis.py", "test_site_drift.py"]
+    for name in names:
+        (folder / name).touch()
+    days = [date(2026, 12, 30) + timedelta(days=number) for number in range(3)]
+    chosen = [tiers.list_tiers(tmp_path, day)["lab"] for day in days]
+    roles = [[Path(word).name for word in words if "test_role_" in word] for words in chosen]
+    assert sorted(name for names_of_day in roles for name in names_of_day) == names[1:4]
+    assert all({"tests/lab/test_lifecycle.py", "tests/lab/test_site_drift.py"} < set(words) for words in chosen)
 
 
 def test_labs_that_tests_left_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
