@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from groundwork.authority import paths
 from groundwork.manifest.platform import Platform
@@ -14,8 +14,6 @@ from groundwork.topology.model import ServiceNode, Topology
 from groundwork.topology.secrets import credential_name
 from roles.redis.access import REPLICATION
 
-LEAST_MASTERS = 3
-"""Fewer masters cannot outvote a failed one (redis.io, "Scale with Redis Cluster")."""
 PACKAGE = "redis_nodes"
 
 
@@ -73,17 +71,8 @@ def coordinator(topology: Topology, service: str) -> str:
     return list_nodes(topology, service)[0].host
 
 
-def check_mode(declared: RedisService, name: str, nodes: Sequence[ServiceNode]) -> Iterator[Problem]:
-    """Yield what the number of servers does not allow."""
-    if declared.mode == "standalone":
-        return
-    least = 2 if declared.mode == "replicated" else LEAST_MASTERS * (1 + declared.replicas_per_master)
-    if len(nodes) < least:
-        message = f"mode {declared.mode} needs at least {least} servers"
-        yield Problem(message, key=f"services.{name}.nodes_per_host", given=str(len(nodes)), allowed=f"{least} in all")
+def check_mode(declared: RedisService, name: str) -> Iterator[Problem]:
+    """Yield what a mode does not allow; whether there are servers enough is the topology's to say."""
     if declared.mode == "cluster" and declared.databases != 1:
         message = "a cluster has one database"
         yield Problem(message, key=f"services.{name}.databases", given=str(declared.databases), allowed="1")
-    if declared.mode == "cluster" and len(nodes) % (1 + declared.replicas_per_master):
-        message = f"each master with its replicas takes {1 + declared.replicas_per_master} servers"
-        yield Problem(message, key=f"services.{name}.replicas_per_master", given=str(len(nodes)), allowed="a multiple")

@@ -153,7 +153,7 @@ def check_platform(platform: Platform, topology: Topology) -> None:
     for name in dict.fromkeys(node.service for node in nodes):
         declared = platform.services[name]
         assert isinstance(declared, RedisService)
-        problems += check_mode(declared, name, [node for node in nodes if node.service == name])
+        problems += check_mode(declared, name)
         try:
             list_access(platform, name)
         except ProblemError as error:

@@ -58,8 +58,8 @@ def test_names_begin_with_the_platform() -> None:
 
 def test_only_hosts_with_the_need_may_connect() -> None:
     assert one_server().peers == ("10.0.0.1",)
-    unit = render_template("redis/unit.conf.j2", server=one_server(), helpers="/usr/local/lib/groundwork/shop")
-    allowed = [line for line in unit.splitlines() if line.startswith("IPAddressAllow=")]
+    network = render_template("redis/network.conf.j2", server=one_server())
+    allowed = [line for line in network.splitlines() if line.startswith("IPAddressAllow=")]
     assert allowed == ["IPAddressAllow=localhost", "IPAddressAllow=10.0.0.2", "IPAddressAllow=10.0.0.1"]
 
 
@@ -84,11 +84,29 @@ def test_computed_memory_leaves_room_and_stands_still(total: int, servers: int, 
     assert plan.compute_memory(total + drift, servers, shared=False) - memory in (0, plan.MEMORY_STEP)
 
 
-@pytest.mark.parametrize("mode", ["replicated", "cluster"])
-def test_later_modes_are_refused_on_every_host(mode: str) -> None:
-    platform, topology = make({"mode": mode, "nodes_per_host": 6}, ADDRESSES)
-    with pytest.raises(ProblemError, match=f"mode {mode} comes with a later version"):
+def test_a_cluster_with_several_databases_is_refused() -> None:
+    platform, topology = make({"mode": "cluster", "nodes_per_host": 3, "databases": 2}, ADDRESSES)
+    with pytest.raises(ProblemError) as caught:
         plan.check_platform(platform, topology)
+    assert [problem.key for problem in caught.value.problems] == ["services.redis.databases"]
+
+
+def test_servers_of_a_host_share_its_memory() -> None:
+    platform, topology = make({"mode": "cluster", "nodes_per_host": 6, "memory_max": "2GiB"}, ADDRESSES)
+    with pytest.raises(ProblemError, match="may hold more than the host has"):
+        plan.plan_servers(platform, topology, "data", 8 * 1024**3)
+    assert len(plan.plan_servers(platform, topology, "data", 12 * 1024**3)) == 6
+
+
+def test_servers_of_a_cluster_have_ports_of_their_own_and_let_each_other_in() -> None:
+    platform, topology = make({"mode": "cluster", "nodes_per_host": 3, "hosts": "data"}, ADDRESSES)
+    servers = plan.plan_servers(platform, topology, "data", 8 * 1024**3)
+    assert [server.port for server in servers] == [6379, 6380, 6381]
+    text = render_template("redis/redis.conf.j2", server=servers[1], declared=servers[1].declared)
+    lines = set(text.splitlines())
+    assert {"cluster-enabled yes", "tls-cluster yes", "tls-replication yes", "tls-port 6380"} <= lines
+    assert "include /etc/redis/login-shop-redis-2.conf" in lines
+    assert not [line for line in lines if line.startswith("masterauth")]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +144,14 @@ def configuration(**service: Any) -> list[str]:
 def test_the_configuration_says_what_is_declared() -> None:
     persistence = {"append_only": False, "append_fsync": "no", "snapshots": [{"seconds": 60, "changes": 5}]}
     lines = configuration(port=7000, memory_max="1GiB", memory_policy="allkeys-lfu", persistence=persistence)
-    expected = {"bind 127.0.0.1 10.0.0.2", "port 7000", f"maxmemory {1024**3}", "maxmemory-policy allkeys-lfu"}
+    expected = {
+        "bind 127.0.0.1 10.0.0.2",
+        "port 0",
+        "tls-port 7000",
+        "tls-auth-clients yes",
+        f"maxmemory {1024**3}",
+        "maxmemory-policy allkeys-lfu",
+    }
     assert expected | {"appendonly no", "appendfsync no", "save 60 5", "protected-mode yes"} <= set(lines)
     assert not [line for line in lines if line.startswith(("requirepass", "user ", "masterauth"))]
 
