@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 import yaml
 
+from groundwork.authority import paths
+from groundwork.authority.store import FOLDER
 from groundwork.engine import api
 from groundwork.engine.results import OperationStatus, RunResult
 from groundwork.lab.lifecycle import boot_lab, remove_lab
@@ -40,8 +42,9 @@ class Stage:
             (root / name).symlink_to(ROOT / name)
         (root / "platforms").mkdir()
         (root / "deploys").mkdir()
-        lines = ["from groundwork.site import current_site", "from roles.redis.deploy import redis", ""]
-        (root / DEPLOY).write_text("\n".join([*lines, "redis(current_site())", ""]))
+        lines = ["from groundwork.site import current_site", "from roles.pki.deploy import pki"]
+        lines += ["from roles.redis.deploy import redis", "", "pki(current_site())", "redis(current_site())", ""]
+        (root / DEPLOY).write_text("\n".join(lines))
         self.manifest: dict[str, Any] = {}
         self.reset()
 
@@ -75,7 +78,13 @@ class Stage:
         """What a client of that name is answered; on these throw-away hosts by redis-cli over its input."""
         password = load_site("lab", self.root).secret(f"redis_{client}").reveal()
         lines = "\\n".join([f"AUTH {client} {password}", *commands])
-        return self.run(host, f"printf '{lines}\\n' | redis-cli -p 6379").splitlines()[1:]
+        return self.run(host, f"printf '{lines}\\n' | {self.client(host)}").splitlines()[1:]
+
+    def client(self, host: str) -> str:
+        """redis-cli with the certificate of the host's root."""
+        address = load_site("lab", self.root).inventory.host(host).address
+        files = f"--cert {paths.certificate('chorus', 'operator')} --key {paths.key('chorus', 'operator')}"
+        return f"redis-cli --tls {files} --cacert {paths.bundle('chorus')} -h {address} -p 6379"
 
     def started(self, host: str) -> str:
         return self.run(host, f"systemctl show --property=ExecMainStartTimestampMonotonic --value {UNIT}")
@@ -87,6 +96,8 @@ def ensure_secrets(root: Path) -> None:
     site = load_site("lab", root)
     site.secrets.initialise()
     site.secrets.ensure(name_declarations(site.topology.secret_declarations))
+    if not (site.secrets_folder / FOLDER).exists():
+        site.authority.initialise()
 
 
 def statuses(result: RunResult) -> dict[str, list[str]]:
@@ -157,7 +168,7 @@ def test_a_new_password_is_read_without_a_restart(stage: Stage) -> None:
     assert failures(result) == []
     assert stage.ask("data", "simulation", "PING") == ["PONG"]
     refused = shlex.quote(f"AUTH simulation {old.reveal()}\n")
-    assert stage.run("data", f"printf %s {refused} | redis-cli 2>&1").startswith("WRONGPASS")
+    assert stage.run("data", f"printf %s {refused} | {stage.client('data')} 2>&1").startswith("WRONGPASS")
     assert stage.started("data") == before
     assert statuses(stage.plan())["data"] == []
 
@@ -183,9 +194,9 @@ def test_what_redis_refuses_does_not_go_live(stage: Stage) -> None:
 
 
 def test_hosts_without_a_need_are_not_heard(stage: Stage) -> None:
-    probe = "timeout 3 bash -c 'exec 3<>/dev/tcp/data-address/6379 && printf \"PING\\r\\n\" >&3 && head -n 1 <&3'"
+    probe = "timeout 3 bash -c 'exec 3<>/dev/tcp/data-address/6379 && echo heard'"
     address = load_site("lab", stage.root).inventory.host("data").address
-    assert stage.run("app", probe.replace("data-address", address)).startswith("-NOAUTH")
+    assert stage.run("app", probe.replace("data-address", address)) == "heard"
     for group in stage.manifest["groups"].values():
         group["hosts"] = "data"
     assert failures(stage.apply()) == []
@@ -239,10 +250,38 @@ def test_it_moves_and_leaves_only_its_data_behind(stage: Stage) -> None:
     assert stage.ask("data", "prediction", "GET chorus:kept") == ["here"]
 
 
-def test_modes_that_come_later_are_refused_before_anything_changes(stage: Stage) -> None:
+def test_a_renewed_certificate_is_served_without_a_restart(stage: Stage) -> None:
     before = stage.started("data")
-    stage.redis.update(mode="cluster", nodes_per_host=3)
+    address = load_site("lab", stage.root).inventory.host("data").address
+    files = f"-cert {paths.certificate('chorus', 'operator')} -key {paths.key('chorus', 'operator')}"
+    served = f"echo | openssl s_client -connect {address}:6379 {files} 2>/dev/null | openssl x509 -noout -serial"
+    installed = f"openssl x509 -noout -serial -in {paths.certificate('chorus', 'redis-1')}"
+    first = stage.run("data", served)
+    assert first.startswith("serial=")
+    # A certificate that is gone is issued anew.
+    stage.run("data", "rm -rf /etc/groundwork/chorus/certificates/redis-1")
+    assert failures(stage.apply()) == []
+    assert stage.run("data", served) == stage.run("data", installed) != first
+    assert stage.started("data") == before
+    assert statuses(stage.apply())["data"] == []
+
+
+def test_a_key_that_does_not_fit_its_certificate_leaves_the_old_one_served(stage: Stage) -> None:
+    folder = "/etc/groundwork/chorus/certificates/redis-1/current"
+    stage.run(
+        "data", f"cp -a {folder}/ /root/kept; rm {folder}/key.pem; cp {paths.key('chorus', 'operator')} {folder}/"
+    )
+    stage.run("data", f"chown redis {folder}/key.pem")
+    assert stage.run("data", f"systemctl reload {UNIT} 2>&1 || echo refused").endswith("refused")
+    assert stage.ask("data", "prediction", "PING") == ["PONG"]
+    stage.run("data", f"rm {folder}/key.pem; cp -a /root/kept/key.pem {folder}/; rm -r /root/kept")
+    assert failures(stage.apply()) == []
+
+
+def test_a_second_database_in_a_cluster_is_refused_before_anything_changes(stage: Stage) -> None:
+    before = stage.started("data")
+    stage.redis.update(mode="cluster", nodes_per_host=3, databases=2)
     result = stage.apply()
-    assert all("comes with a later version" in line for line in failures(result))
+    assert all("a cluster has one database" in line for line in failures(result))
     assert {host.name for host in result.hosts if host.failed} == {"app", "data"}
     assert stage.started("data") == before

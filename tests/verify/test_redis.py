@@ -6,6 +6,7 @@ no file of the role.
 
 from __future__ import annotations
 
+import binascii
 import json
 import secrets
 import subprocess
@@ -20,6 +21,7 @@ from groundwork.authority import paths
 from groundwork.manifest.services import RedisService
 from groundwork.secrets.value import SecretValue
 from groundwork.site import Site
+from groundwork.topology.flows import REDIS_BUS_OFFSET
 from groundwork.topology.identities import OPERATOR
 from groundwork.topology.model import ServiceNode
 from groundwork.topology.secrets import credential_name, service_clients
@@ -121,10 +123,12 @@ def test_units_run_and_start_with_the_host(host: Host, site: Site, nodes: tuple[
         assert service.is_enabled
 
 
-def test_listens_on_the_declared_addresses_only(host: Host, nodes: tuple[ServiceNode, ...]) -> None:
+def test_listens_on_the_declared_addresses_only(host: Host, site: Site, nodes: tuple[ServiceNode, ...]) -> None:
     lines = host.check_output("ss -Hltnp").splitlines()
     found = {line.split()[3] for line in lines if "redis-server" in line}
-    assert found == {f"{address}:{node.port}" for node in nodes for address in ("127.0.0.1", node.address)}
+    ports = [(node.address, node.port) for node in nodes]
+    ports += [(n.address, n.port + REDIS_BUS_OFFSET) for n in nodes if declared(site, n).mode == "cluster"]
+    assert found == {f"{address}:{port}" for own, port in ports for address in ("127.0.0.1", own)}
 
 
 def test_the_packages_own_server_cannot_start(host: Host) -> None:
@@ -132,9 +136,7 @@ def test_the_packages_own_server_cannot_start(host: Host) -> None:
     assert state.split() == ["masked", "inactive"]
 
 
-def test_nobody_gets_in_without_a_name_and_a_password(
-    host: Host, site: Site, nodes: tuple[ServiceNode, ...]
-) -> None:
+def test_nobody_gets_in_without_a_name_and_a_password(host: Host, site: Site, nodes: tuple[ServiceNode, ...]) -> None:
     for node in nodes:
         for address in ("127.0.0.1", node.address):
             commands: list[list[Word]] = [
@@ -159,6 +161,21 @@ def test_wrong_passwords_are_refused(host: Host, site: Site, nodes: tuple[Servic
             assert [str(answer).split()[0] for answer in answers] == ["-WRONGPASS"] * len(wrong) + ["-NOAUTH"]
 
 
+def find_owner(host: Host, site: Site, node: ServiceNode, client: str, key: str) -> ServiceNode:
+    """The server that takes the writes of a key: the master, or in a cluster the one with the key's slot."""
+    mode = declared(site, node).mode
+    if mode == "standalone":
+        return node
+    if mode == "replicated":
+        role = speak(host, site, node, login(site, node, client), ["ROLE"])[1]
+        place = (node.address, node.port) if role[0] == "master" else (role[1], int(role[2]))
+    else:
+        slot = binascii.crc_hqx(key.encode(), 0) % 16384
+        rows = speak(host, site, node, login(site, node, client), ["CLUSTER", "SLOTS"])[1]
+        place = next((row[2][0], row[2][1]) for row in rows if row[0] <= slot <= row[1])
+    return next(other for other in site.topology.nodes if (other.address, other.port) == place)
+
+
 def test_groups_work_with_their_keys(host: Host, site: Site, nodes: tuple[ServiceNode, ...]) -> None:
     for node in nodes:
         for client, patterns, writes in group_clients(site, node):
@@ -167,7 +184,8 @@ def test_groups_work_with_their_keys(host: Host, site: Site, nodes: tuple[Servic
                 if not fnmatchcase(key, pattern):
                     continue
                 commands: list[list[Word]] = [["SET", key, "seen", "EX", "30"], ["GET", key], ["DEL", key]]
-                answers = speak(host, site, node, login(site, node, client), *commands)
+                serving = find_owner(host, site, node, client, key)
+                answers = speak(host, site, serving, login(site, node, client), *commands)
                 assert answers[0] == "OK"
                 if writes:
                     assert answers[1:] == ["OK", "seen", 1]
@@ -236,6 +254,40 @@ def test_limits_and_persistence_are_in_effect(host: Host, site: Site, nodes: tup
         assert facts["aof_enabled"] == str(int(service.persistence.append_only))
         assert facts["rdb_last_bgsave_status"] == facts["aof_last_write_status"] == "ok"
         assert facts["maxclients"] == str(service.maximum_clients)
+
+
+def test_a_cluster_is_complete_and_its_servers_agree(host: Host, site: Site, nodes: tuple[ServiceNode, ...]) -> None:
+    for node in nodes:
+        service = declared(site, node)
+        client = next((name for name, _, _ in group_clients(site, node)), None)
+        if service.mode != "cluster" or client is None:
+            continue
+        info, rows = speak(host, site, node, login(site, node, client), ["CLUSTER", "INFO"], ["CLUSTER", "SLOTS"])[1:]
+        facts = dict(line.split(":", 1) for line in info.splitlines())
+        servers = [other for other in site.topology.nodes if other.service == node.service]
+        assert facts["cluster_state"] == "ok"
+        assert facts["cluster_slots_ok"] == "16384"
+        assert facts["cluster_known_nodes"] == str(len(servers))
+        assert facts["cluster_size"] == str(len(servers) // (1 + service.replicas_per_master))
+        declared_places = {(other.address, other.port) for other in servers}
+        found = [[(place[0], place[1]) for place in row[2:]] for row in rows]
+        assert {place for row in found for place in row} == declared_places
+        assert {len(row) for row in found} == {1 + service.replicas_per_master}
+
+
+def test_one_server_is_master_and_the_others_follow_it(host: Host, site: Site, nodes: tuple[ServiceNode, ...]) -> None:
+    for node in nodes:
+        client = next((name for name, _, _ in group_clients(site, node)), None)
+        if declared(site, node).mode != "replicated" or client is None:
+            continue
+        info = speak(host, site, node, login(site, node, client), ["INFO", "replication"])[1]
+        facts = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+        others = len([other for other in site.topology.nodes if other.service == node.service]) - 1
+        if facts["role"] == "master":
+            assert facts["connected_slaves"] == str(others)
+        else:
+            assert facts["master_link_status"] == "up"
+            assert facts["slave_read_only"] == "1"
 
 
 def test_files_belong_to_root_and_data_to_redis(host: Host, site: Site, nodes: tuple[ServiceNode, ...]) -> None:
