@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from groundwork.manifest.probes import Probe, Scaling
+from groundwork.manifest.streams import StreamUse
 from groundwork.manifest.values import (
     AnyValue,
     Count,
@@ -37,10 +38,17 @@ class Need(Model):
     """NATS: subjects it may publish to."""
     subscribe: list[str] = []
     """NATS: subjects it may subscribe to."""
+    streams: list[StreamUse] = []
+    """NATS: streams whose consumers it takes messages from; a stream's name alone is enough."""
     database: Name | None = None
     """PostgreSQL: which database of the service."""
     access: Literal["read", "read_write", "owner"] = "read_write"
     """Redis and PostgreSQL: what it may do there."""
+
+    @field_validator("streams", mode="before")
+    @classmethod
+    def _short_streams(cls, value: Any) -> Any:
+        return expand_needs(value)
 
 
 class Resources(Model):
@@ -208,7 +216,7 @@ class AgentGroup(Model):
 
 
 def expand_needs(value: Any) -> Any:
-    """Let ``needs: [redis]`` stand for ``needs: [{name: redis}]``."""
+    """Let ``needs: [redis]`` stand for ``needs: [{name: redis}]``; streams of a need alike."""
     if isinstance(value, list):
         return [{"name": item} if isinstance(item, str) else item for item in value]
     return value

@@ -12,10 +12,18 @@ from groundwork.manifest.names import Names, unknown_name
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.references import check_references
 from groundwork.manifest.sensitive import looks_secret, names_secret
+from groundwork.manifest.services import NatsService
+from groundwork.manifest.streams import check_streams
 from groundwork.manifest.values import Reference
 from groundwork.problems import Problem
 
-_NEED_FIELDS = {"keys": "redis", "channels": "redis", "publish": "nats", "subscribe": "nats"}
+_NEED_FIELDS = {
+    "keys": "redis",
+    "channels": "redis",
+    "publish": "nats",
+    "subscribe": "nats",
+    "streams": "nats",
+}
 
 
 def check(platform: Platform, folder: Path) -> list[Problem]:
@@ -25,6 +33,7 @@ def check(platform: Platform, folder: Path) -> list[Problem]:
         *names.clashes(),
         *_check_groups(platform, names),
         *_check_exposure(platform, names),
+        *_check_services(platform),
         *check_references(platform, names),
     ]
     for key, path in _paths(platform):
@@ -101,12 +110,22 @@ def _check_needs(key: str, needs: list[Need], platform: Platform, names: Names) 
         for field, fits in _NEED_FIELDS.items():
             if getattr(need, field) and kind != fits:
                 yield Problem(f"{field} is for {fits} only", key=f"{here}.{field}", given=f"{need.name} ({kind})")
+        if isinstance(service, NatsService):
+            for number, use in enumerate(need.streams):
+                if use.name not in service.streams:
+                    yield unknown_name("stream", f"{here}.streams.{number}", use.name, service.streams)
         if need.database is not None:
             databases = getattr(service, "databases", None)
             if kind != "postgresql" or not isinstance(databases, dict):
                 yield Problem("database is for postgresql only", key=f"{here}.database", given=f"{need.name} ({kind})")
             elif need.database not in databases:
                 yield unknown_name("database", f"{here}.database", need.database, databases)
+
+
+def _check_services(platform: Platform) -> Iterator[Problem]:
+    for name, service in platform.services.items():
+        if isinstance(service, NatsService):
+            yield from check_streams(f"services.{name}.streams", service.streams)
 
 
 def _check_values(key: str, values: dict[str, Any], names: Names) -> Iterator[Problem]:

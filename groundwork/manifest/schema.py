@@ -13,9 +13,9 @@ def manifest_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a platform manifest, with the short forms that it allows."""
     schema = Platform.model_json_schema(by_alias=True, mode="validation")
     definitions = schema["$defs"]
-    for model in ("Agent", "AgentGroup"):
-        needs = definitions[model]["properties"]["needs"]
-        needs["items"] = _or(needs["items"], {"type": "string", "description": "The name alone."})
+    for model, key in (("Agent", "needs"), ("AgentGroup", "needs"), ("Need", "streams")):
+        members = definitions[model]["properties"][key]
+        members["items"] = _or(members["items"], {"type": "string", "description": "The name alone."})
     _shorten_members(definitions["Exposure"]["properties"]["routes"], {"type": "string", "description": "An agent."})
     groups = definitions["LabHost"]["properties"]["groups"]
     _shorten_members(definitions["Lab"]["properties"]["hosts"], copy.deepcopy(groups))

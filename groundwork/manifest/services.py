@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from groundwork.manifest.streams import Stream
 from groundwork.manifest.values import Count, Duration, Flag, HostGroup, Model, Name, Port, Protocol, Size, Version
 
 
@@ -139,6 +140,8 @@ class NatsService(Model):
     maximum_payload: Size = 1_048_576
     key_value_buckets: list[Name] = []
     """JetStream key-value stores, used for configuration and discovery where there is no Consul."""
+    streams: dict[Name, Stream] = {}
+    """Messages that JetStream keeps until somebody has taken them, or for a time."""
 
 
 class ConsulService(Model):

@@ -6,19 +6,15 @@ stores follow the NATS architecture decisions ADR-8 (key-value stores) and ADR-3
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from groundwork.manifest.agents import AgentGroup, Need
+from groundwork.manifest.patterns import ALLOWED, INBOX, is_inbox, judge_subject
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import NatsService
+from groundwork.manifest.streams import Stream
 from groundwork.problems import Problem, ProblemError
-
-INBOX = "_INBOX"
-_LONGEST_SUBJECT = 200
-_TOKEN = re.compile(r"[A-Za-z0-9_$:/=-]+|\*")
-_ALLOWED = "words with dots between, * for a word, > for the rest: agent.*.work, config.>"
 
 
 @dataclass(frozen=True)
@@ -44,7 +40,9 @@ def list_subject_rights(platform: Platform, service: str) -> tuple[SubjectRights
 
     A group gets the subjects that its needs name, the health subjects of its agents, its own inboxes, and reads
     every declared bucket. It writes to a bucket if its needs publish below ``$KV.<bucket>.``; a bucket that no
-    group names so is open to all. ``_INBOX.>`` in a need stands for the group's own inboxes.
+    group names so is open to all. ``_INBOX.>`` in a need stands for the group's own inboxes. Of a stream that its
+    needs name it gets the declared consumers: looking them up, pulling from them, acknowledging. No group makes,
+    changes or removes a stream: a stream may take any subjects.
 
     Raises ProblemError for subjects that are none or that would reach into the server's own.
     """
@@ -57,20 +55,22 @@ def list_subject_rights(platform: Platform, service: str) -> tuple[SubjectRights
     named = [subject for found in needs.values() for need in found.values() for subject in need.publish]
     shared = [b for b in declared.key_value_buckets if not any(s.startswith(f"$KV.{b}.") for s in named)]
     return tuple(
-        _group_rights(name, platform.groups[name], list(found.values()), declared.key_value_buckets, shared)
+        _group_rights(name, platform.groups[name], list(found.values()), declared, shared)
         for name, found in needs.items()
         if found
     )
 
 
 def _group_rights(
-    name: str, group: AgentGroup, needs: list[Need], buckets: list[str], shared: list[str]
+    name: str, group: AgentGroup, needs: list[Need], declared: NatsService, shared: list[str]
 ) -> SubjectRights:
-    inbox = inbox_prefix(name)
-    publish = [subject for need in needs for subject in need.publish if not _is_inbox(subject)]
+    inbox, buckets = inbox_prefix(name), declared.key_value_buckets
+    publish = [subject for need in needs for subject in need.publish if not is_inbox(subject)]
     publish += [f"$KV.{bucket}.>" for bucket in shared]
     publish += [subject for bucket in buckets for subject in _reading(bucket)]
-    subscribe = [subject for need in needs for subject in need.subscribe if not _is_inbox(subject)]
+    for use in (use for need in needs for use in need.streams):
+        publish += _taking(use.name, declared.streams[use.name], use.dynamic_consumers)
+    subscribe = [subject for need in needs for subject in need.subscribe if not is_inbox(subject)]
     subscribe += [agent.health_subject for agent in group.agents.values() if agent.health_subject]
     subscribe.append(f"{inbox}.>")
     return SubjectRights(
@@ -96,6 +96,19 @@ def _reading(bucket: str) -> Iterator[str]:
     yield f"$JS.FC.{stream}.>"
 
 
+def _taking(name: str, stream: Stream, dynamic: bool) -> Iterator[str]:
+    """What a client publishes to take messages out of a stream through its declared consumers, or any of its own."""
+    yield f"$JS.API.STREAM.INFO.{name}"
+    consumers = ["*"] if dynamic else list(stream.consumers)
+    for consumer in consumers:
+        yield f"$JS.API.CONSUMER.INFO.{name}.{consumer}"
+        yield f"$JS.API.CONSUMER.MSG.NEXT.{name}.{consumer}"
+        yield f"$JS.ACK.{name}.{consumer}.>"
+    if dynamic:
+        yield f"$JS.API.CONSUMER.DURABLE.CREATE.{name}.*"
+        yield f"$JS.API.CONSUMER.DELETE.{name}.*"
+
+
 def _needs_of_group(name: str, group: AgentGroup, service: str) -> dict[str, Need]:
     """The group's own needs of the service and its agents', by their place in the manifest."""
     found = {f"groups.{name}.needs.{n}": need for n, need in enumerate(group.needs)}
@@ -111,28 +124,4 @@ def _check_needs(needs: dict[str, Need], buckets: Iterable[str]) -> Iterator[Pro
             for number, subject in enumerate(subjects):
                 reason = judge_subject(subject, own if key == "publish" else ())
                 if reason:
-                    yield Problem(reason, key=f"{place}.{key}.{number}", given=repr(subject), allowed=_ALLOWED)
-
-
-def judge_subject(subject: str, open_prefixes: tuple[str, ...] = ()) -> str:
-    """Say why a subject cannot be given to a group; an empty string when it can.
-
-    ``open_prefixes`` are those below ``$`` that may be named.
-    """
-    tokens = subject.split(".")
-    body = tokens[:-1] if tokens[-1] == ">" else tokens
-    if len(subject) > _LONGEST_SUBJECT or not all(_TOKEN.fullmatch(token) for token in body):
-        return "is no subject"
-    if _is_inbox(subject):
-        return ""
-    if not body or body[0] == "*":
-        return "begins with a wildcard and would reach the server's own subjects"
-    if body[0] == INBOX:
-        return f"is another's inbox; {INBOX}.> stands for the group's own"
-    if subject.startswith("$") and not subject.startswith(open_prefixes or ("\0",)):
-        return "belongs to the server; declared buckets open what they need"
-    return ""
-
-
-def _is_inbox(subject: str) -> bool:
-    return subject == f"{INBOX}.>"
+                    yield Problem(reason, key=f"{place}.{key}.{number}", given=repr(subject), allowed=ALLOWED)

@@ -3,12 +3,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from groundwork.manifest.patterns import judge_subject
 from groundwork.manifest.platform import Platform
 from groundwork.problems import ProblemError
-from groundwork.topology.subjects import SubjectRights, judge_subject, list_subject_rights
+from groundwork.topology.subjects import SubjectRights, list_subject_rights
 
 
 def make(needs: dict[str, dict[str, Any]], **service: Any) -> Platform:
@@ -93,6 +94,49 @@ def test_subjects_that_no_group_may_have(subject: str, reason: str) -> None:
 def test_an_undeclared_bucket_cannot_be_named() -> None:
     with pytest.raises(ProblemError, match="belongs to the server"):
         rights({"sales": {"publish": ["$KV.other.>"]}}, key_value_buckets=["settings"])
+
+
+STREAMS: dict[str, Any] = {
+    "orders": {"subjects": ["orders.>"], "consumers": {"fast": {"filter": "orders.fast"}, "slow": {}}},
+    "prices": {"subjects": ["prices.*"]},
+}
+
+
+def test_a_reader_gets_the_declared_consumers_alone() -> None:
+    found = rights({"sales": {"streams": ["orders"]}, "stock": {"streams": ["prices"]}}, streams=STREAMS)
+    assert found["sales"].publish == (
+        "$JS.API.STREAM.INFO.orders",
+        "$JS.API.CONSUMER.INFO.orders.fast",
+        "$JS.API.CONSUMER.MSG.NEXT.orders.fast",
+        "$JS.ACK.orders.fast.>",
+        "$JS.API.CONSUMER.INFO.orders.slow",
+        "$JS.API.CONSUMER.MSG.NEXT.orders.slow",
+        "$JS.ACK.orders.slow.>",
+    )
+    assert found["stock"].publish == ("$JS.API.STREAM.INFO.prices",)
+
+
+@settings(deadline=None)
+@given(
+    st.dictionaries(st.sampled_from(["sales", "stock"]), st.sets(st.sampled_from([*STREAMS])), min_size=1),
+    st.booleans(),
+)
+def test_a_group_without_the_stream_gets_none_of_its_subjects(uses: dict[str, set[str]], dynamic: bool) -> None:
+    needs = {
+        group: {"streams": [{"name": name, "dynamic_consumers": dynamic} for name in sorted(names)]}
+        for group, names in uses.items()
+    }
+    for group, one in rights(needs, streams=STREAMS, key_value_buckets=["places"]).items():
+        for name in STREAMS:
+            reached = [subject for subject in one.publish if name in subject.split(".")]
+            assert bool(reached) == (name in uses[group])
+            assert [s for s in reached if ".CREATE." in s or ".DELETE." in s] == [
+                s
+                for s in reached
+                if dynamic and ".CONSUMER." in s and s.endswith(f"{name}.*") and "MSG" not in s and "INFO" not in s
+            ]
+        for word in ("STREAM.CREATE", "STREAM.UPDATE", "STREAM.DELETE", "STREAM.PURGE", "STREAM.NAMES", "STREAM.LIST"):
+            assert not [subject for subject in one.publish if word in subject]
 
 
 @given(st.text(max_size=30))
