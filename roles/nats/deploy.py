@@ -126,13 +126,13 @@ def _start_server(one: plan.Server, clients: OperationMeta, others: list[Operati
 
 
 def _make_streams(one: plan.Server, after: list[OperationMeta]) -> None:
-    """The buckets; in a cluster its first server makes them for all."""
+    """Buckets, streams and consumers; in a cluster its first server makes them for all."""
     if not one.first or one.declared.jetstream is None:
         return
     content = json.dumps(plan.describe_streams(one), indent=1) + "\n"
     described = validated_files.validated_file(
-        name=f"Describe the buckets of {one.service}", dest=one.streams, content=content
+        name=f"Describe the streams of {one.service}", dest=one.streams, content=content
     )
     operations.streams(
-        name=f"Make the buckets of {one.service}", helper=one.helper, path=one.streams, after=[*after, described]
+        name=f"Make the streams of {one.service}", helper=one.helper, path=one.streams, after=[*after, described]
     )

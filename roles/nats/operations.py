@@ -1,4 +1,4 @@
-"""Operations of ``nats``: configuration that the server is known to have read, and the streams of its buckets."""
+"""Operations of ``nats``: configuration that the server is known to have read, and the streams of JetStream."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def loaded_configuration(
 @operation()
 def streams(helper: str, path: str, after: Sequence[OperationMeta] = ()) -> Generator[PyinfraCommand, None, None]:
     """
-    Make the streams that a file declares and change those that differ; others are left alone.
+    Make the streams and consumers that a file declares and change those that differ; others are left alone.
 
     + helper: path of ``nats-admin``
     + path: the file, as ``plan.describe_streams`` makes it

@@ -14,13 +14,13 @@ from groundwork.problems import Problem, ProblemError
 from groundwork.topology.flows import needs_of
 from groundwork.topology.model import ServiceNode, Topology
 from groundwork.topology.subjects import SubjectRights, list_subject_rights
+from roles.nats.streams import check_streams, list_consumers, list_streams
 
 # docs.nats.io, "Configuration": a maximum payload above this is not advised and above max_pending refused.
 LARGEST_PAYLOAD = 64 * 1024**2
 # Connections at most; each takes a file descriptor, and JetStream takes some for its files besides.
 MAXIMUM_CONNECTIONS = 16_384
 OPEN_FILES = 65_536
-MAXIMUM_REPLICAS = 3
 PROGRAM = "/usr/sbin/nats-server"
 
 
@@ -51,7 +51,7 @@ class Server:
     peers: tuple[str, ...]
     """Addresses that may connect, this host's own aside."""
     first: bool
-    """Whether this is the server at which the buckets are made."""
+    """Whether this is the server at which the streams are made."""
 
     @property
     def instance(self) -> str:
@@ -85,7 +85,7 @@ class Server:
 
     @property
     def streams(self) -> str:
-        """The key-value buckets as JetStream's streams, for the helper."""
+        """Streams and consumers as JetStream's interface names them, for the helper."""
         return f"{self.folder}/streams-{self.index}.json"
 
     @property
@@ -136,9 +136,7 @@ def check_platform(platform: Platform, topology: Topology) -> None:
     for name in dict.fromkeys(node.service for node in nodes):
         declared = _declared(platform, name)
         key = f"services.{name}"
-        if declared.key_value_buckets and declared.jetstream is None:
-            message = "buckets are kept by JetStream, which is not declared"
-            problems.append(Problem(message, key=f"{key}.jetstream", allowed="{memory_max: SIZE, file_max: SIZE}"))
+        problems += check_streams(declared, key, sum(node.service == name for node in nodes))
         if declared.maximum_payload > LARGEST_PAYLOAD:
             given = str(declared.maximum_payload)
             problem = Problem("is more than NATS takes", key=f"{key}.maximum_payload", given=given, allowed="64MiB")
@@ -198,37 +196,15 @@ def list_users(platform: Platform, topology: Topology, service: str) -> Iterator
 
 
 def describe_streams(server: Server) -> dict[str, object]:
-    """What the helper is told: where the server is, and the streams behind the buckets (ADR-8).
-
-    Buckets share half of JetStream's disk space evenly; the rest is left for buckets that were declared before.
-    """
-    declared = server.declared
-    buckets = list(dict.fromkeys(declared.key_value_buckets))
-    space = declared.jetstream.file_max // 2 // len(buckets) if declared.jetstream and buckets else 0
-    replicas = min(MAXIMUM_REPLICAS, len(server.members) or 1)
+    """What the helper is told: where the server is, and the streams and consumers that are to be there."""
     return {
         "address": server.address,
         "port": server.port,
         "certificate": server.certificate,
         "key": server.key,
         "authority": server.authority,
-        "streams": [_describe_stream(bucket, space, replicas) for bucket in buckets],
-    }
-
-
-def _describe_stream(bucket: str, space: int, replicas: int) -> dict[str, object]:
-    return {
-        "name": f"KV_{bucket}",
-        "subjects": [f"$KV.{bucket}.>"],
-        "retention": "limits",
-        "discard": "new",
-        "storage": "file",
-        "max_msgs_per_subject": 5,
-        "max_bytes": space,
-        "num_replicas": replicas,
-        "allow_rollup_hdrs": True,
-        "allow_direct": True,
-        "deny_delete": True,
+        "streams": list_streams(server.declared, len(server.members) or 1),
+        "consumers": list_consumers(server.declared),
     }
 
 

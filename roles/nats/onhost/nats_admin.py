@@ -4,8 +4,8 @@
 nats-admin ready PORT           wait until the server with this monitoring port works (at most 30 s)
 nats-admin reload PORT PROCESS  have it read its configuration again; fail when it refuses
 nats-admin loaded PORT          print when it last read its configuration (seconds since 1970)
-nats-admin streams FILE         print how JetStream's streams differ from FILE
-nats-admin apply FILE           make and change streams until they do not; none is removed
+nats-admin streams FILE         print how JetStream's streams and consumers differ from FILE
+nats-admin apply FILE           make and change them until they do not; none is removed
 
 Protocols: docs.nats.io, "NATS Protocol" (client) and "Monitoring"; JetStream's requests are JSON.
 """
@@ -30,6 +30,7 @@ from typing import Any
 PATIENCE = 30.0
 # JetStream's codes for "no stream of that name" and "no leader yet" (server/errors.json).
 NOT_FOUND, NO_LEADER = 404, 503
+ABSENT = "absent"
 
 
 class AdminError(Exception):
@@ -125,38 +126,73 @@ class Client:
                 raise AdminError(" ".join(line) or "the server closed the connection")
 
 
+def compare(client: Client, name: str, subject: str, wanted: dict[str, Any]) -> str:
+    """How what is there differs from what is wanted; an empty string where it does not."""
+    answer = client.ask(subject)
+    error = answer.get("error")
+    if error and error["code"] != NOT_FOUND:
+        raise AdminError(f"{name}: {error['description']}")
+    if error:
+        return ABSENT
+    # What is false or 0 is left out of an answer.
+    config = answer.get("config", {})
+    differing = [key for key, value in wanted.items() if config.get(key, type(value)()) != value]
+    return "differs in " + ", ".join(sorted(differing)) if differing else ""
+
+
 def find_differences(client: Client, streams: list[dict[str, Any]]) -> dict[str, str]:
     """By the stream's name how it differs from what is declared."""
-    found: dict[str, str] = {}
-    for wanted in streams:
-        answer = client.ask(f"$JS.API.STREAM.INFO.{wanted['name']}")
-        error = answer.get("error")
-        if error and error["code"] != NOT_FOUND:
-            raise AdminError(f"{wanted['name']}: {error['description']}")
-        # What is false or 0 is left out of an answer.
-        config = answer.get("config", {})
-        differing = [key for key, value in wanted.items() if config.get(key, type(value)()) != value]
-        if error or differing:
-            found[wanted["name"]] = "absent" if error else "differs in " + ", ".join(sorted(differing))
-    return found
+    found = {one["name"]: compare(client, one["name"], f"$JS.API.STREAM.INFO.{one['name']}", one) for one in streams}
+    return {name: text for name, text in found.items() if text}
+
+
+def name_consumer(consumer: dict[str, Any]) -> str:
+    """Where JetStream has a consumer: ``STREAM.CONSUMER``."""
+    return f"{consumer['stream']}.{consumer['config']['durable_name']}"
+
+
+def find_consumer_differences(client: Client, consumers: list[dict[str, Any]]) -> dict[str, str]:
+    """By the consumer's place how it differs; those of streams that are not there yet are absent."""
+    names = {name_consumer(one): one["config"] for one in consumers}
+    found = {name: compare(client, name, f"$JS.API.CONSUMER.INFO.{name}", one) for name, one in names.items()}
+    return {name: text for name, text in found.items() if text}
+
+
+def find_all_differences(client: Client, settings: dict[str, Any]) -> dict[str, str]:
+    """How streams and consumers differ from what is declared."""
+    streams = find_differences(client, settings["streams"])
+    return streams | find_consumer_differences(client, settings.get("consumers", []))
+
+
+def send_deed(client: Client, name: str, subject: str, content: dict[str, Any]) -> None:
+    """Have JetStream make or change something. Raises AdminError with its reason when it refuses."""
+    answer = client.ask(subject, content)
+    if "error" in answer:
+        raise AdminError(f"{name}: {answer['error']['description']}")
 
 
 def apply_streams(settings: dict[str, Any]) -> None:
-    """Make what is absent and change what differs. Those that give space back come first."""
+    """Make what is absent and change what differs. Those that give space back come first, consumers last."""
     client = Client(settings)
     differences = find_differences(client, settings["streams"])
     wanted = [stream for stream in settings["streams"] if stream["name"] in differences]
-    for stream in sorted(wanted, key=lambda one: differences[one["name"]] == "absent"):
-        verb = "CREATE" if differences[stream["name"]] == "absent" else "UPDATE"
-        answer = client.ask(f"$JS.API.STREAM.{verb}.{stream['name']}", stream)
-        if "error" in answer:
-            raise AdminError(f"{stream['name']}: {answer['error']['description']}")
-    if left := find_differences(client, settings["streams"]):
+    for stream in sorted(wanted, key=lambda one: differences[one["name"]] == ABSENT):
+        verb = "CREATE" if differences[stream["name"]] == ABSENT else "UPDATE"
+        send_deed(client, stream["name"], f"$JS.API.STREAM.{verb}.{stream['name']}", stream)
+    consumers = settings.get("consumers", [])
+    differences = find_consumer_differences(client, consumers)
+    for consumer in consumers:
+        name = name_consumer(consumer)
+        if name in differences:
+            # One subject for both: a consumer that is there is changed (docs.nats.io, "JetStream wire API").
+            content = {"stream_name": consumer["stream"], "config": consumer["config"]}
+            send_deed(client, name, f"$JS.API.CONSUMER.DURABLE.CREATE.{name}", content)
+    if left := find_all_differences(client, settings):
         raise AdminError("; ".join(f"{name}: {text}" for name, text in left.items()))
 
 
 def apply(settings: dict[str, Any]) -> None:
-    """Apply the streams, again while a cluster that has just started elects its leaders."""
+    """Apply streams and consumers, again while a cluster that has just started elects its leaders."""
     end = time.monotonic() + PATIENCE
     while True:
         try:
@@ -182,7 +218,7 @@ def main(arguments: list[str]) -> int:
                 if command == "apply":
                     apply(settings)
                 else:
-                    for name, text in find_differences(Client(settings), settings["streams"]).items():
+                    for name, text in find_all_differences(Client(settings), settings).items():
                         print(f"{name} {text}")
             case _:
                 raise AdminError((__doc__ or "").strip())

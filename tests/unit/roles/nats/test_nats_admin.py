@@ -20,6 +20,8 @@ class FakeClient(nats_admin.Client):
 
     def ask(self, subject: str, question: object = None) -> dict[str, Any]:
         self.asked.append(subject)
+        if ".CONSUMER." in subject:
+            return self.ask_consumer(subject, question)
         *_, verb, name = subject.split(".")
         if verb in ("CREATE", "UPDATE"):
             assert isinstance(question, dict)
@@ -27,6 +29,19 @@ class FakeClient(nats_admin.Client):
         if name not in self.streams:
             return {"error": {"code": 404, "description": "stream not found"}}
         return {"config": {key: value for key, value in self.streams[name].items() if value}}
+
+    def ask_consumer(self, subject: str, question: object) -> dict[str, Any]:
+        stream, name = subject.split(".")[-2:]
+        if stream not in self.streams:
+            return {"error": {"code": 404, "description": "stream not found"}}
+        consumers = self.streams[stream].setdefault("consumers", {})
+        if ".CREATE." in subject:
+            assert isinstance(question, dict)
+            assert question["stream_name"] == stream
+            consumers[name] = question["config"]
+        if name not in consumers:
+            return {"error": {"code": 404, "description": "consumer not found"}}
+        return {"config": consumers[name]}
 
 
 def test_differences_name_what_differs() -> None:
@@ -56,6 +71,22 @@ def test_a_stream_that_is_not_declared_is_left_alone(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(nats_admin, "Client", lambda settings: client)
     nats_admin.apply_streams({"streams": []})
     assert client.asked == []
+
+
+def test_consumers_come_after_their_streams_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = FakeClient({})
+    monkeypatch.setattr(nats_admin, "Client", lambda settings: client)
+    consumer = {"stream": "orders", "config": {"durable_name": "fast", "ack_wait": 5}}
+    settings: dict[str, Any] = {"streams": [{"name": "orders"}], "consumers": [consumer]}
+    assert nats_admin.find_all_differences(client, settings) == {"orders": "absent", "orders.fast": "absent"}
+    for _ in range(2):
+        nats_admin.apply_streams(settings)
+    deeds = [subject for subject in client.asked if ".INFO." not in subject]
+    assert deeds == ["$JS.API.STREAM.CREATE.orders", "$JS.API.CONSUMER.DURABLE.CREATE.orders.fast"]
+    client.streams["orders"]["consumers"]["fast"] = {"durable_name": "fast", "ack_wait": 4}
+    assert nats_admin.find_all_differences(client, settings) == {"orders.fast": "differs in ack_wait"}
+    nats_admin.apply_streams(settings)
+    assert nats_admin.find_all_differences(client, settings) == {}
 
 
 class Wire(nats_admin.Client):
