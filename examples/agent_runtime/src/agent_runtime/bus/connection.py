@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error as NatsError
-from nats.js.api import KeyValueConfig, StreamConfig
+from nats.js.api import ConsumerConfig, KeyValueConfig, StreamConfig
 from nats.js.client import JetStreamContext
 from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
@@ -168,19 +168,22 @@ class Bus:
         """
         await guard(self.jetstream.publish(subject, payload, headers={"Nats-Msg-Id": identifier}))
 
-    async def create_stream(self, config: StreamConfig) -> None:
-        """Create a stream, or give an existing one these limits. Raises BusError."""
-        jetstream = self.jetstream
-        config = config.evolve(num_replicas=self.replicas)
+    async def find_stream(self, config: StreamConfig) -> None:
+        """Look a stream up, and create it as described where there is none. Raises BusError.
+
+        Where streams are declared this only looks: the process has no right to create or change one.
+        """
         try:
-            found = (await guard_missing(jetstream.stream_info(str(config.name)))).config
+            await guard_missing(self.jetstream.stream_info(str(config.name)))
         except NotFoundError:
-            await guard(jetstream.add_stream(config))
-            return
-        wanted = {key: value for key, value in config.as_dict().items() if value is not None}
-        present = found.as_dict()
-        if any(present.get(key) != value for key, value in wanted.items()):
-            await guard(jetstream.update_stream(found.evolve(**vars(config))))
+            await guard(self.jetstream.add_stream(config.evolve(num_replicas=self.replicas)))
+
+    async def find_consumer(self, stream: str, config: ConsumerConfig) -> None:
+        """Look a durable consumer up, and create it as described where there is none. Raises BusError."""
+        try:
+            await guard_missing(self.jetstream.consumer_info(stream, str(config.durable_name)))
+        except NotFoundError:
+            await guard(self.jetstream.add_consumer(stream, config))
 
     async def bucket(self, name: str) -> KeyValue:
         """Return a key-value bucket, created if it is missing. Raises BusError."""

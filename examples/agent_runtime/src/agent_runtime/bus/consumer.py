@@ -85,8 +85,8 @@ class BusConsumer:
                 wait = min(wait * 2, 5.0)
 
     async def _prepare(self) -> None:
-        await self._bus.create_stream(describe_requests(self._agent, self._settings.work_backlog))
-        await self._bus.create_stream(describe_dead(self._agent))
+        await self._bus.find_stream(describe_requests(self._agent, self._settings.work_backlog))
+        await self._bus.find_stream(describe_dead(self._agent))
         config = ConsumerConfig(
             durable_name=WORKERS,
             filter_subject=request_subject(self._agent),
@@ -96,7 +96,7 @@ class BusConsumer:
             # Each replica has a few pulls open; 512 is the server's own default.
             max_waiting=512,
         )
-        await guard(self._bus.jetstream.add_consumer(request_stream(self._agent), config))
+        await self._bus.find_consumer(request_stream(self._agent), config)
 
     async def _pull(self) -> None:
         """Ask for as many requests as there is room for, then wait until that may have changed."""

@@ -54,8 +54,8 @@ class Communication(Agent):
         ]
 
     async def start(self) -> None:
-        """Create the inboxes."""
-        await self._bus.create_stream(describe_inboxes(self._settings.message_queue_size))
+        """Look the inboxes up; create them where nobody has."""
+        await self._bus.find_stream(describe_inboxes(self._settings.message_queue_size))
 
     async def handle(self, work: Work) -> dict[str, Any]:
         """Carry a message, or say what became of one."""
