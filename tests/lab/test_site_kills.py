@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def reset_hosts(site: SiteLab) -> None:
 
 
 def test_killed_runs_are_completed_by_the_next(
-    site_lab: SiteLab, tmp_path: Path, record_property: pytest.RecordProperty
+    site_lab: SiteLab, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
     everything = bool(os.environ.get("GROUNDWORK_TEST_ALL"))
     points = choose_points(POINTS if everything else QUICK, SEED)
