@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -18,6 +19,10 @@ from groundwork.engine.tally import Tally
 
 LAST_LINES = 40
 """Lines kept of what the worker printed, for the message when it dies."""
+
+
+LOOK_SECONDS = 1.0
+"""How often to look whether a silent worker still lives."""
 
 
 class EngineError(Exception):
@@ -40,7 +45,7 @@ def run(request: RunRequest, on_event: Callable[[Event], None] | None = None) ->
     tally = Tally(request)
     with _worker(request) as (process, events, printed):
         with _interruptible(process, tally):
-            for line in _lines(events):
+            for line in _lines(events, process):
                 event = parse_event(line)
                 tally.add(event)
                 if on_event is not None:
@@ -96,9 +101,17 @@ def _keep(process: subprocess.Popen[bytes], printed: deque[str], verbose: bool) 
             print(text, file=sys.stderr)
 
 
-def _lines(descriptor: int) -> Iterator[bytes]:
+def _lines(descriptor: int, process: subprocess.Popen[bytes]) -> Iterator[bytes]:
+    """Lines of the worker until it closes its end or is gone: a process that it started may hold that end open."""
     rest = b""
-    while chunk := os.read(descriptor, 65536):
+    while True:
+        if not select.select([descriptor], [], [], LOOK_SECONDS)[0]:
+            if process.poll() is not None:
+                return
+            continue
+        chunk = os.read(descriptor, 65536)
+        if not chunk:
+            return
         *whole, rest = (rest + chunk).split(b"\n")
         yield from whole
 
