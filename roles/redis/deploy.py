@@ -18,7 +18,7 @@ from groundwork.topology.secrets import credential_name
 from roles.redis import joining, membership, plan
 from roles.redis.access import REPLICATION
 from roles.redis.facts import HostMemory
-from roles.redis.operations import access_list, local_password
+from roles.redis.operations import access_list, filter_in_effect, local_password
 
 PACKAGE_UNIT = "redis-server.service"
 
@@ -127,10 +127,12 @@ def _run_server(one: plan.Server, passwords: dict[str, SecretValue]) -> None:
 def render_unit(one: plan.Server) -> str:
     """What Debian's template of a unit lacks for one server."""
     place = f"{one.address}:{one.port}"
-    words = ("start", place, one.role, one.memory_of_role)
-    start = " ".join(membership.command(one.platform, one.service, one.mode, *words))
+    start, stop = (
+        " ".join(membership.command(one.platform, one.service, one.mode, *words, one.memory_of_role))
+        for words in (("start", place, one.role), ("stop", place))
+    )
     helpers = plan.helpers_folder(one.platform)
-    return render_template("redis/unit.conf.j2", server=one, helpers=helpers, start=start)
+    return render_template("redis/unit.conf.j2", server=one, helpers=helpers, start=start, stop=stop)
 
 
 def _write_login(one: plan.Server, password: SecretValue) -> OperationMeta:
@@ -155,6 +157,7 @@ def _start_server(one: plan.Server, inputs: list[OperationMeta], reloaded: list[
         restart_inputs=[one.configuration, one.drop_in, one.operator_password, "/usr/bin/redis-server"],
         after=inputs,
     )
+    filter_in_effect(name=f"Let {one.instance} hear them", unit=one.unit, dropin=one.network)
     systemd_units.service(
         name=f"Have {one.instance} read its users and certificate",
         units=one.unit,

@@ -11,7 +11,8 @@ from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
 from pyinfra.api.operation import OperationMeta
 
-from groundwork.facts.placed_files import PlacedFile
+from groundwork.facts.placed_files import ChangeTimes, PlacedFile
+from groundwork.facts.systemd_units import UnitStates
 from groundwork.operations.secret_files import secret_file
 from groundwork.secrets.value import SecretValue
 from roles.redis.access import Access, hash_password, render_access
@@ -104,3 +105,29 @@ def emptied(instance: str, password: str) -> Generator[PyinfraCommand, None, Non
         raise OperationError(f"{message} in one apply and take this one away in the next")
     host.noop(f"{instance} holds nothing")
     yield from ()
+
+
+@operation()
+def filter_in_effect(unit: str, dropin: str) -> Generator[PyinfraCommand, None, None]:
+    """
+    Have systemd apply a drop-in's addresses to a running unit, which reading the drop-in alone does not.
+
+    + unit: the unit's name
+    + dropin: path of the drop-in with its IPAddressAllow=
+    """
+    marker = f"/run/groundwork/{unit}.filter"
+    unit_state = host.get_fact(UnitStates, units=[unit]).get(unit)
+    times = host.get_fact(ChangeTimes, paths=[dropin, marker])
+    if not unit_state or not unit_state.is_active:
+        host.noop(f"{unit} will start with its addresses")
+        return
+    if times.get(dropin, 0.0) <= max(unit_state.started, times.get(marker, 0.0)):
+        host.noop("the addresses are in effect")
+        return
+    # Adding one address makes systemd install all anew; what that leaves behind is one that is there anyway.
+    left = f"/run/systemd/system.control/{unit}.d/50-IPAddressAllow.conf"
+    yield StringCommand(
+        "systemctl daemon-reload && systemctl set-property --runtime", QuoteString(unit), "IPAddressAllow=127.0.0.1",
+        "&& rm -f --", QuoteString(left), "&& systemctl daemon-reload",
+        "&& mkdir -p /run/groundwork && touch --", QuoteString(marker),
+    )  # fmt: skip

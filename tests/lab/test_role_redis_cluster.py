@@ -35,6 +35,12 @@ from roles.redis.deploy import redis
 pki(current_site())
 redis(current_site())
 """
+INVENTORY = """from groundwork.lab.inventory import load_groups
+
+groups = load_groups()
+groups["both"] = groups["app"] + groups["data"]
+globals().update(groups)
+"""
 
 # Writes and reads keys of the group prediction for a while, following redirections; prints what happened.
 LOAD = r"""
@@ -111,12 +117,15 @@ class Stage:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        for name in (".lab", "inventories", "group_data", "examples", "config.py"):
+        for name in (".lab", "group_data", "examples", "config.py"):
             (root / name).symlink_to(ROOT / name)
         (root / "platforms").mkdir()
         (root / "deploys").mkdir()
         (root / DEPLOY).write_text(LINES)
+        (root / "inventories").mkdir()
+        (root / "inventories/lab.py").write_text(INVENTORY)
         self.manifest: dict[str, Any] = yaml.safe_load((ROOT / "platforms/chorus.yaml").read_text())
+        self.manifest["lab"]["hosts"] = {"app": ["app", "both"], "data": ["data", "both"]}
 
     def declare(self, **service: Any) -> None:
         redis = self.manifest["services"]["redis"]
@@ -261,7 +270,7 @@ def test_a_cluster_on_two_hosts_has_replicas_on_the_other(stage: Stage) -> None:
     stage.run("data", "systemctl stop 'redis-server@*'; rm -rf /var/lib/redis/chorus-redis-*")
     for group in stage.manifest["groups"].values():
         group["hosts"] = "app"
-    stage.declare(mode="cluster", hosts="lab", nodes_per_host=3)
+    stage.declare(mode="cluster", hosts="both", nodes_per_host=3)
     stage.apply()
     status = stage.helper("cluster", "status")
     for own, master in re.findall(r"^(\S+):\d+ replica of (\S+):\d+", status, re.MULTILINE):
@@ -273,7 +282,7 @@ def test_a_cluster_on_two_hosts_has_replicas_on_the_other(stage: Stage) -> None:
 def test_replicas_follow_and_a_second_apply_keeps_the_new_master(stage: Stage) -> None:
     for host in ("app", "data"):
         stage.run(host, "systemctl stop 'redis-server@*'; rm -rf /var/lib/redis/chorus-redis-*")
-    stage.declare(mode="replicated", hosts="lab", nodes_per_host=1, replicas_per_master=0)
+    stage.declare(mode="replicated", hosts="both", nodes_per_host=1, replicas_per_master=0)
     stage.apply()
     site = load_site("lab", stage.root)
     first, second = [f"{node.address}:{node.port}" for node in site.topology.nodes if node.kind == "redis"]

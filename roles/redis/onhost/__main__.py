@@ -1,4 +1,4 @@
-"""``python3 -m redis_nodes SETTINGS status|plan|leave|arrange|start|promote``: SETTINGS is a file of ours."""
+"""``python3 -m redis_nodes SETTINGS status|plan|leave|arrange|start|stop|promote``: SETTINGS is a file of ours."""
 
 from __future__ import annotations
 
@@ -46,6 +46,8 @@ def run_replicated(settings: Settings, verb: str, server: Server | None, files: 
         return replication.list_steps(settings)
     if verb == "start" and server:
         replication.write_role(settings, server, *files)
+    elif verb == "stop" and server:
+        replication.note_role(settings, server, *files)
     elif verb == "promote" and server:
         replication.promote(settings, server, _say)
     elif verb == "arrange":
@@ -58,9 +60,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="redis_nodes")
     parser.add_argument("settings", type=Path, help="what the controller laid down about the service")
     parser.add_argument("mode", choices=["cluster", "replicated"])
-    parser.add_argument("verb", choices=["status", "plan", "leave-plan", "leave", "arrange", "start", "promote"])
-    parser.add_argument("server", nargs="?", help="address:port, for start and promote")
-    parser.add_argument("files", nargs="*", type=Path, help="for start: what to write, and what to remember")
+    parser.add_argument(
+        "verb", choices=["status", "plan", "leave-plan", "leave", "arrange", "start", "stop", "promote"]
+    )
+    parser.add_argument("server", nargs="?", help="address:port, for start, stop and promote")
+    parser.add_argument(
+        "files", nargs="*", type=Path, help="for start: what to write and to remember; for stop: the latter"
+    )
     given = parser.parse_args(arguments)
     try:
         settings = read_settings(json.loads(given.settings.read_text()))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -38,6 +39,10 @@ def ask_role(settings: Settings, server: Server, seconds: float = 2.0) -> Role |
 def find_master(settings: Settings, without: Server | None = None) -> Server | None:
     """The running server that is master; None where none answers as one. Raises DisagreementError."""
     roles = {server: ask_role(settings, server) for server in settings.servers if server != without}
+    return _choose(settings, roles)
+
+
+def _choose(settings: Settings, roles: Mapping[Server, Role | None]) -> Server | None:
     masters = [server for server, role in roles.items() if role and role[0] == "master"]
     if len(masters) > 1:
         followed = {role[1] for role in roles.values() if role and role[0] == "slave"}
@@ -50,13 +55,19 @@ def find_master(settings: Settings, without: Server | None = None) -> Server | N
 def decide_master(settings: Settings, server: Server, memory: Path) -> Server:
     """Whom ``server`` is to follow when it starts; itself where it is to be the master.
 
-    A running master first. Where none runs: as it was when this server last started or was asked; where it never
-    ran: as declared. Raises DisagreementError.
+    A running master first, then whom running replicas wait for, which may be this server. Where none runs: as it
+    was when this server last started or stopped; where it never ran: as declared. Raises DisagreementError.
     """
-    running = find_master(settings, without=server)
+    roles = {one: ask_role(settings, one) for one in settings.servers if one != server}
+    running = _choose(settings, roles)
     if running:
         return running
-    with suppress(OSError, ValueError, StopIteration):
+    awaited = Counter(role[1] for role in roles.values() if role)
+    for place, _ in awaited.most_common():
+        for one in settings.servers:
+            if str(one) == place:
+                return one
+    with suppress(OSError, ValueError, LookupError, TypeError, StopIteration):
         remembered = json.loads(memory.read_text())["master"]
         return next(one for one in settings.servers if str(one) == remembered)
     return next(one for one in settings.servers if one.master)
@@ -69,6 +80,14 @@ def write_role(settings: Settings, server: Server, target: Path, memory: Path) -
     _replace(target, line)
     remember(master, memory)
     return master
+
+
+def note_role(settings: Settings, server: Server, memory: Path) -> None:
+    """Remember whom a running server follows, before it stops."""
+    role = ask_role(settings, server)
+    for one in settings.servers:
+        if role and str(one) == (role[1] or str(server)):
+            remember(one, memory)
 
 
 def remember(master: Server, memory: Path) -> None:
