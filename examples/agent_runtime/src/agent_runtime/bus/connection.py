@@ -224,8 +224,10 @@ async def guard_missing(call: Awaitable[Result]) -> Result:
     except (NotFoundError, BucketNotFoundError):
         raise
     except APIError as error:
-        text = f"{error.description or error}"
-        raise (BusFullError if error.err_code == STREAM_FULL else BusError)(text) from error
+        # The library raises some of these without giving them the server's code and description.
+        text = str(getattr(error, "description", None) or error)
+        full = getattr(error, "err_code", None) == STREAM_FULL
+        raise (BusFullError if full else BusError)(text) from error
     except FAILURES as error:
         if isinstance(error, BusError):
             raise
