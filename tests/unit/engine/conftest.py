@@ -18,7 +18,7 @@ from groundwork.engine.runner import run
 
 SERVER = Path(__file__).with_name("loopback_server.py")
 # Quick, but not so quick that a busy machine misses them.
-TIMEOUTS = Timeouts(connect=4, fact=20, operation=20, silence=3, stop=2)
+TIMEOUTS = Timeouts(connect=4, fact=20, operation=20, silence=6, stop=2)
 
 
 class Bench:
