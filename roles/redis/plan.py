@@ -14,7 +14,6 @@ from groundwork.problems import Problem, ProblemError
 from groundwork.topology.model import ServiceNode, Topology
 from roles.redis import membership
 from roles.redis.access import Access, list_access
-from roles.redis.membership import check_mode
 
 MEBIBYTE = 1024**2
 # Steps of the computed memory: a kernel update moves the host's total by a few MiB, and that must not restart Redis.
@@ -153,7 +152,7 @@ def check_platform(platform: Platform, topology: Topology) -> None:
     for name in dict.fromkeys(node.service for node in nodes):
         declared = platform.services[name]
         assert isinstance(declared, RedisService)
-        problems += check_mode(declared, name)
+        problems += membership.check_mode(declared, name)
         try:
             list_access(platform, name)
         except ProblemError as error:
@@ -177,8 +176,8 @@ def plan_servers(platform: Platform, topology: Topology, host: str, host_memory:
     if host_memory and total > max(host_memory, MEMORY_STEP * len(servers)):
         names = ", ".join(dict.fromkeys(f"services.{server.service}.memory_max" for server in servers))
         message = f"{len(servers)} servers of Redis on host {host} may hold more than the host has"
-        given = f"{total // MEBIBYTE} MiB"
-        raise ProblemError([Problem(message, key=names, given=given, allowed=f"{host_memory // MEBIBYTE} MiB")])
+        given, allowed = f"{total // MEBIBYTE} MiB", f"{host_memory // MEBIBYTE} MiB"
+        raise ProblemError([Problem(message, key=names, given=given, allowed=allowed)])
     return servers
 
 
@@ -214,9 +213,8 @@ def list_items(servers: list[Server]) -> list[Item]:
     if not servers:
         return []
     platform = servers[0].platform
-    scripts = (f"{helpers_folder(platform)}/{name}" for name in ("redis-try", "redis-reload"))
     items = [
-        *(Item("file", path) for path in scripts),
+        *(Item("file", f"{helpers_folder(platform)}/{name}") for name in ("redis-try", "redis-reload")),
         Item("directory", membership.library(platform)),
         Item("file", memory_setting(platform)),
         *(item for server in servers for item in _server_items(server)),

@@ -281,7 +281,9 @@ def test_a_cluster_on_two_hosts_has_replicas_on_the_other(stage: Stage) -> None:
 
 def test_replicas_follow_and_a_second_apply_keeps_the_new_master(stage: Stage) -> None:
     for host in ("app", "data"):
-        stage.run(host, "systemctl stop 'redis-server@*'; rm -rf /var/lib/redis/chorus-redis-*")
+        stage.run(
+            host, "systemctl stop 'redis-server@*'; rm -rf /var/lib/redis/chorus-redis-* /var/lib/groundwork/redis/*"
+        )
     stage.declare(mode="replicated", hosts="both", nodes_per_host=1, replicas_per_master=0)
     stage.apply()
     site = load_site("lab", stage.root)
