@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from groundwork.lab.errors import lab_error
+from groundwork.lab.labels import object_prefix
 
 DEFAULT_NAME = "default"
 _NAME = re.compile(r"^[a-z0-9]([a-z0-9-]{0,22}[a-z0-9])?$")
@@ -112,7 +113,7 @@ class LabState:
     def secrets_key(self) -> Path:
         """The age key of this lab, kept outside the checkout; ``down`` removes it."""
         config = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-        return config / "groundwork" / "keys" / f"lab-{self.name}.agekey"
+        return config / "groundwork" / "keys" / f"{object_prefix(self.root, self.name)}.agekey"
 
     def create(self) -> None:
         """Make the folder, readable by its owner alone."""
