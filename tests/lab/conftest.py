@@ -28,6 +28,8 @@ SITE_ORDER = ("test_site_convergence", "test_site_drift", "test_site_bad_input",
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
+# First, because pytest-xdist reads the groups in the same hook.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Everything below tests/lab needs lab hosts; with ``-n 2 --dist loadgroup`` each lab has one worker."""
     for item in items:
