@@ -17,14 +17,12 @@ import typer
 from groundwork.cli import options
 from groundwork.cli.output import INTERRUPTED, exit_with, report_errors
 
-# Two workers: most of a lab test is waiting for a host. A lab and what uses it stay with one worker.
-SIDE_BY_SIDE = ("-n", "2", "--dist", "loadgroup")
 # A unit test that takes this long hangs.
 UNIT = ("tests/unit", "--timeout", "300")
 # From the quickest to the slowest; a tier that fails does not keep the next one from running.
 ALL_TIERS: dict[str, tuple[str, ...]] = {
     "unit": UNIT,
-    "lab": ("tests/lab", *SIDE_BY_SIDE),
+    "lab": ("tests/lab",),
     "vm": ("tests/vm",),
 }
 # Role tests of one run without --all: all of them together take longer than a run may, so each day has its own.
@@ -83,7 +81,7 @@ def list_tiers(root: Path, day: date) -> dict[str, tuple[str, ...]]:
             _say(f"left for another day, or for --all: {role.relative_to(root)}")
     chosen = [*others, *([todays] if todays else [])]
     lab = tuple(str(path.relative_to(root)) for path in chosen)
-    return {"unit": UNIT, "lab": (*lab, "-m", "not slow", *SIDE_BY_SIDE)}
+    return {"unit": UNIT, "lab": (*lab, "-m", "not slow")}
 
 
 def _say(text: str) -> None:

@@ -28,15 +28,11 @@ SITE_ORDER = ("test_site_convergence", "test_site_drift", "test_site_bad_input",
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 
-# First, because pytest-xdist reads the groups in the same hook.
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything below tests/lab needs lab hosts; with ``-n 2 --dist loadgroup`` each lab has one worker."""
+    """Everything below tests/lab needs lab hosts; tests that share a lab follow each other."""
     for item in items:
         if Path(item.path).is_relative_to(ROOT / "tests" / "lab"):
-            stem = Path(item.path).stem
             item.add_marker(pytest.mark.lab)
-            item.add_marker(pytest.mark.xdist_group("site" if stem in SITE_ORDER else stem))
     items.sort(key=_position)
 
 

@@ -25,10 +25,6 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("GROUNDWORK_TEST_ALL", raising=False)
     monkeypatch.setattr(programs, "list_missing", list)
     monkeypatch.setattr(tiers, "remove_leftovers", lambda before: [])
-    # Starting two workers takes longer than these tests.
-    alone = {name: tuple(a for a in words if a not in tiers.SIDE_BY_SIDE) for name, words in tiers.ALL_TIERS.items()}
-    monkeypatch.setattr(tiers, "ALL_TIERS", alone)
-    monkeypatch.setattr(tiers, "SIDE_BY_SIDE", ())
     return tmp_path
 
 
