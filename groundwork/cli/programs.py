@@ -13,9 +13,18 @@ PACKAGES = {
     "redis-cli": "redis-tools",
     "openssl": "openssl",
     "systemd-analyze": "systemd",
+    "nats-server": "nats-server",
+    "pgbouncer": "pgbouncer",
+    # The server itself lies outside the path; this comes with it.
+    "pg_ctlcluster": "postgresql",
 }
 # Started by the tests themselves, on ports of their own; the package's own service is of no use here.
-SERVICES = {"redis-server": "redis-server.service"}
+SERVICES = {
+    "redis-server": "redis-server.service",
+    "nats-server": "nats-server.service",
+    "pgbouncer": "pgbouncer.service",
+    "pg_ctlcluster": "postgresql.service",
+}
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
