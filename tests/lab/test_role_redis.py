@@ -261,7 +261,7 @@ def test_a_renewed_certificate_is_served_without_a_restart(stage: Stage) -> None
     # A client that stays connected meanwhile; were it cut off, its last command would come without a login.
     password = load_site("lab", stage.root).secret("redis_prediction").reveal()
     words = f"(echo AUTH prediction {password}; while ! test -e /root/asked; do sleep 0.2; done; echo PING)"
-    stage.run("data", f"rm -f /root/asked; {words} | {stage.client('data')} > /root/answers 2>&1 & sleep 1")
+    stage.run("data", f"rm -f /root/asked; ({words} | {stage.client('data')} > /root/answers) > /dev/null 2>&1 &")
     # A certificate that is gone is issued anew.
     stage.run("data", "rm -rf /etc/groundwork/chorus/certificates/redis-1")
     assert failures(stage.apply()) == []
