@@ -1,6 +1,6 @@
 """Bring the firewall alone to what is declared: closes what is open and undeclared, touches no service.
 
-    pyinfra inventories/lab.py deploys/firewall.py
+pyinfra inventories/lab.py deploys/firewall.py
 """
 
 from groundwork.site import current_site

@@ -105,6 +105,7 @@ def test_a_lock_is_exclusive_and_free_again_afterwards(tmp_path):
     with locked(path, shared=True) as first, locked(path, shared=True, wait=False) as second:
         assert (first, second) == (True, True)
 
+
 def test_two_checkouts_share_no_key(tmp_path: Path) -> None:
     keys = {LabState("default", tmp_path / checkout).secrets_key for checkout in ("one", "two")}
     assert len(keys) == 2
