@@ -18,23 +18,27 @@ import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from groundwork.authority.store import FOLDER
 from groundwork.engine.https_client import Answer, HttpsClient, send
 from groundwork.lab.lifecycle import BootedLab
 from groundwork.lab.state import LabState
 from groundwork.lab.terminal import capture_command, find_host
 from groundwork.secrets.store import SecretStore
 from groundwork.secrets.value import SecretValue
+from groundwork.site import load_site
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = """\
 from groundwork.site import current_site
+from roles.pki.deploy import pki
 from roles.reverse_proxy.deploy import reverse_proxy
 
+pki(current_site())
 reverse_proxy(current_site())
 """
-# Answers with what it was asked; below /events/ one line each half second.
+# Answers, over mutual TLS as its unit, with what it was asked; below /events/ one line each half second.
 AGENT = """\
-import http.server, json, sys, time
+import http.server, json, ssl, sys, time
 class Agent(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
@@ -50,7 +54,15 @@ class Agent(http.server.BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(body))); self.end_headers(); self.wfile.write(body)
     do_POST = do_GET
-http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Agent).serve_forever()
+server = http.server.ThreadingHTTPServer((sys.argv[1], int(sys.argv[2])), Agent)
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+folder = "/etc/groundwork/chorus"
+mine = f"{folder}/certificates/chorus-api@{int(sys.argv[2]) - 8099}/current"
+context.load_cert_chain(f"{mine}/certificate.pem", f"{mine}/key.pem")
+context.load_verify_locations(f"{folder}/authority/bundle.pem")
+context.verify_mode = ssl.CERT_REQUIRED
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
 """
 
 
@@ -82,6 +94,17 @@ class Bench:
             "lab": {"hosts": {"app": ["app"], "data": ["data"]}},
         }
 
+    def prepare_authority(self) -> None:
+        """Make the lab's authority, which signs what nginx shows to agents."""
+        self.write_manifest()
+        site = load_site("lab", self.folder)
+        site.secrets.initialise()
+        if not (site.secrets_folder / FOLDER / "authority.json").exists():
+            site.authority.initialise()
+
+    def write_manifest(self) -> None:
+        (self.folder / "platforms" / "chorus.yaml").write_text(yaml.safe_dump(self.manifest, sort_keys=False))
+
     def run(self, command: str) -> str:
         code, output, errors = capture_command(self.state, find_host(self.state, "app"), [command])
         assert code == 0, errors
@@ -89,7 +112,7 @@ class Bench:
 
     def apply(self) -> tuple[int, dict[str, int], str]:
         """Run the role; return its exit status, the operations that changed something, and all it printed."""
-        (self.folder / "platforms" / "chorus.yaml").write_text(yaml.safe_dump(self.manifest, sort_keys=False))
+        self.write_manifest()
         done = subprocess.run(
             [str(Path(sys.executable).with_name("pyinfra")), "inventories/lab.py", "deploy.py", "-y", "--limit", "app"],
             cwd=self.folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, timeout=600,
@@ -108,11 +131,13 @@ class Bench:
 @pytest.fixture(scope="module")
 def bench(lab: BootedLab, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     bench = Bench(tmp_path_factory.mktemp("project"), lab)
+    bench.prepare_authority()
+    code, _, output = bench.apply()
+    assert code == 0, output
     bench.run(f"cat > /root/agent.py <<'END'\n{AGENT}END")
     for port in (8100, 8101):
         bench.run(f"systemd-run --quiet --unit stand-in-{port} python3 /root/agent.py {bench.address} {port}")
-    code, _, output = bench.apply()
-    assert code == 0, output
+    time.sleep(1)
     yield bench
     bench.manifest["exposure"] = {}
     bench.apply()
