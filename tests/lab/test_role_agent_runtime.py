@@ -78,13 +78,13 @@ class Stage:
 
     def write(self) -> None:
         (self.root / "platforms/chorus.yaml").write_text(yaml.safe_dump(self.manifest))
-
-    def apply(self) -> RunResult:
-        self.write()
         site = load_site("lab", self.root)
         site.secrets.initialise()
         site.authority.initialise()
         site.secrets.ensure(name_declarations(site.topology.secret_declarations))
+
+    def apply(self) -> RunResult:
+        self.write()
         return api.apply("lab", root=self.root, deploys=[DEPLOY])
 
     def plan(self) -> RunResult:
