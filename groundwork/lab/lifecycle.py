@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from ipaddress import IPv4Network
@@ -30,7 +30,7 @@ from groundwork.lab.plan import (
     read_lab_hosts,
 )
 from groundwork.lab.recipe import check_release, derive_recipe
-from groundwork.lab.state import LabSpec, LabState, checkout_root, list_names, locked
+from groundwork.lab.state import LabSpec, LabState, checkout_root, list_names, locked, remove_locks
 from groundwork.problems import Problem, ProblemError
 
 # Creating a host is disk-bound in the engine; more at once are not quicker.
@@ -89,7 +89,7 @@ def boot_lab(
         groups = read_lab_hosts(root, platform, whole=whole_manifest)
         if spec is not None:
             spec = check_same_hosts(spec, groups)
-        with locked(_engine_lock(root), shared=True):
+        with engine_kept(root):
             with phases.phase("engine"):
                 client = ensure_engine(root, phases.note)
             with phases.phase("image"):
@@ -121,14 +121,17 @@ def _settle_network(
 ) -> LabSpec:
     """Record the lab and make its network. While no host exists, a subnet that was lost to another is replaced."""
     state.create()
+    lost = list[IPv4Network]()
     for _ in range(SUBNET_ATTEMPTS):
-        spec = spec or plan(taken_networks(client))
+        # The engine lists a network only once it is complete, but refuses its subnet from the first moment.
+        spec = spec or plan([*taken_networks(client), *lost])
         state.write_spec(spec)
         try:
             ensure_network(client, root, spec.name, spec.subnet)
         except SubnetTakenError:
             if any(status.state != "missing" for status in read_status(client, root, spec)):
                 raise
+            lost.append(IPv4Network(spec.subnet))
             spec = None
             continue
         return spec
@@ -183,7 +186,7 @@ def remove_lab(name: str, *, purge: bool = False) -> Removal:
         with locked(_engine_lock(root), wait=False) as free:
             if free:
                 removal.engine_stopped = stop_engine(root)
-    _tidy(root, name)
+    _tidy(root)
     return removal
 
 
@@ -208,6 +211,11 @@ def _engine_lock(root: Path) -> Path:
     return root / ".lab" / ".locks" / ".engine"
 
 
+def engine_kept(root: Path) -> AbstractContextManager[bool]:
+    """While this lasts, no ``down`` of the checkout stops the engine, even where no lab is left."""
+    return locked(_engine_lock(root), shared=True)
+
+
 @contextmanager
 def _lab_lock(root: Path, name: str) -> Iterator[None]:
     """Two commands on one lab must not run at once; the second is told so instead of waiting for minutes."""
@@ -218,14 +226,11 @@ def _lab_lock(root: Path, name: str) -> Iterator[None]:
         yield
 
 
-def _tidy(root: Path, name: str) -> None:
+def _tidy(root: Path) -> None:
     """Remove lock files and folders that no lab needs any more."""
     if list_names(root):
         return
     folder = root / ".lab"
-    with suppress(OSError):
-        for file in (folder / ".locks").iterdir():
-            file.unlink()
-        (folder / ".locks").rmdir()
+    remove_locks(folder / ".locks")
     with suppress(OSError):
         folder.rmdir()
