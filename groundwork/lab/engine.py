@@ -124,7 +124,8 @@ def _wait(process: subprocess.Popen[bytes] | None, log: Path | None) -> docker.D
             return client
         if SOCKET.exists() and not os.access(SOCKET, os.W_OK):
             return None
-        if process is not None and process.poll() is not None:
+        # Two that start at the same moment: the later one ends, and the earlier one is the one to wait for.
+        if process is not None and process.poll() is not None and not _daemon_runs():
             break
         time.sleep(0.1)
     tail = log.read_text(errors="replace").strip().splitlines()[-3:] if log else []

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -172,12 +172,39 @@ def locked(path: Path, *, shared: bool = False, wait: bool = True) -> Iterator[b
 
     The kernel drops the lock when the process ends, however it ends.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     mode = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
-    with path.open("a", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, mode)
-        except BlockingIOError:
-            yield False
-            return
+    with ExitStack() as stack:
+        while True:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            try:
+                file = stack.enter_context(path.open("a", encoding="utf-8"))
+            except FileNotFoundError:
+                continue
+            try:
+                fcntl.flock(file, mode)
+            except BlockingIOError:
+                yield False
+                return
+            if _is_file(path, file.fileno()):
+                break
+            # Its holder has removed it in the meantime: a lock on a file without a name keeps nobody out.
+            stack.close()
         yield True
+
+
+def _is_file(path: Path, descriptor: int) -> bool:
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(named, os.fstat(descriptor))
+
+
+def remove_locks(folder: Path) -> None:
+    """Remove the lock files of a folder that nobody holds, and the folder when none is left."""
+    with suppress(OSError):
+        for path in list(folder.iterdir()):
+            with locked(path, wait=False) as free:
+                if free:
+                    path.unlink(missing_ok=True)
+        folder.rmdir()

@@ -15,7 +15,9 @@ from pathlib import Path
 import docker
 import pytest
 
-from groundwork.lab.state import LabState
+from groundwork.lab.engine import ensure_engine, started_here
+from groundwork.lab.lifecycle import engine_kept, remove_lab
+from groundwork.lab.state import LabState, list_names
 
 ROOT = Path(__file__).resolve().parents[2]
 NAME = "selftest"
@@ -31,6 +33,17 @@ def traces(name: str) -> list[str]:
     found += [str(volume.name) for volume in client.volumes.list(filters=filters)]
     state = LabState(name, ROOT)
     return found + [str(path) for path in (state.folder, state.secrets_key) if path.exists()]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def engine() -> Iterator[None]:
+    """Keep the engine up between the tests, which look at it when their labs are gone; it goes with the last lab."""
+    with engine_kept(ROOT):
+        client = ensure_engine(ROOT, print)
+        yield
+    in_use = bool(client.containers.list(all=True) or list_names(ROOT))
+    remove_lab(NAME)
+    assert in_use or not started_here(ROOT)
 
 
 @pytest.fixture(autouse=True)

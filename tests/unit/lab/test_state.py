@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from groundwork.lab.state import (
     check_name,
     list_names,
     locked,
+    remove_locks,
     write_atomically,
 )
 from groundwork.problems import ProblemError
@@ -104,6 +106,34 @@ def test_a_lock_is_exclusive_and_free_again_afterwards(tmp_path):
         assert second is False
     with locked(path, shared=True) as first, locked(path, shared=True, wait=False) as second:
         assert (first, second) == (True, True)
+
+
+def test_a_lock_whose_file_was_removed_meanwhile_is_taken_on_the_new_file(tmp_path):
+    path = tmp_path / "locks" / "one"
+    with ThreadPoolExecutor() as pool:
+        with locked(path):
+            waiting = pool.submit(lambda: locked(path).__enter__() and path.exists())
+            while not _is_waited_for(path):
+                time.sleep(0.01)
+            path.unlink()
+        assert waiting.result(timeout=10)
+
+
+def _is_waited_for(path: Path) -> bool:
+    inode = f":{path.stat().st_ino} "
+    return any("->" in line and inode in line for line in Path("/proc/locks").read_text().splitlines())
+
+
+def test_only_locks_that_nobody_holds_are_removed(tmp_path):
+    folder = tmp_path / "locks"
+    with locked(folder / "held", shared=True):
+        with locked(folder / "free"):
+            pass
+        remove_locks(folder)
+        assert [path.name for path in folder.iterdir()] == ["held"]
+    remove_locks(folder)
+    assert not folder.exists()
+    remove_locks(folder)
 
 
 def test_two_checkouts_share_no_key(tmp_path: Path) -> None:
