@@ -15,6 +15,8 @@ import docker
 import yaml
 from docker.models.containers import Container
 
+from groundwork.authority.generations import INTERMEDIATE
+from groundwork.authority.generations import ROOT as ROOT_LABEL
 from groundwork.lab.boot import open_session
 from groundwork.lab.handover import ensure_secrets
 from groundwork.lab.hosts import find_container, remove_hosts
@@ -170,6 +172,19 @@ class SiteLab:
         """Every secret of the lab, opened."""
         store = self.load().secrets
         return {name: store.read(name) for name in store.names()}
+
+    def keys(self) -> dict[str, SecretValue]:
+        """The age key that opens the secrets, and what is secret of the authority's private keys."""
+        site = self.load()
+        age = [line for line in site.secrets_key.read_text().splitlines() if line.startswith("AGE-SECRET-KEY-")]
+        found = {f"age_key_{number}": SecretValue(line) for number, line in enumerate(age)}
+        for name in site.authority.state.trusted:
+            for label in (ROOT_LABEL, INTERMEDIATE):
+                sealed = (site.authority.folder / name / f"{label}.key.age").read_bytes()
+                lines = site.secrets.unseal(sealed).decode().splitlines()
+                # The lines between hold the private number; the last ones hold the public key, which is no secret.
+                found[f"authority_{name}_{label}"] = SecretValue("\n".join(lines[1:3]))
+        return found
 
     def run(self, host: str, command: str, text: str = "") -> str:
         """Run a line of shell as root on a host and return what it prints; its exit status does not matter."""

@@ -57,11 +57,12 @@ def scan(site: SiteLab, outputs: Path) -> Report:
     # The lab's own folder has the secrets, but sealed.
     paths = [outputs, state.folder, site.project / "platforms", site.project / "group_data"]
     hosts = {host: site.runner(host) for host in HOSTS}
-    return scan_everything(hosts=hosts, paths=paths, secrets=site.secrets())
+    return scan_everything(hosts=hosts, paths=paths, secrets={**site.secrets(), **site.keys()})
 
 
 def test_no_secret_is_anywhere(site_lab: SiteLab, outputs: Path) -> None:
     assert len(site_lab.secrets()) > 2
+    assert len(site_lab.keys()) == 3
     report = scan(site_lab, outputs)
     print(report.examined)
     assert report.findings == []
@@ -80,6 +81,8 @@ def test_the_scan_would_have_seen_one(site_lab: SiteLab, outputs: Path) -> None:
     planted = outputs / "planted.log"
     planted.write_text(f"connecting with {text!r}\n")
     site_lab.run("app", "cat > /etc/leaked; chmod 644 /etc/leaked", text)
+    key = site_lab.keys()["authority_1_intermediate"].reveal()
+    site_lab.run("app", "cat > /etc/key; chmod 644 /etc/key", key)
     site_lab.run("app", 'read -r value; logger -t leak "$value"', f"{text}\n")
     ways = ("LEAK=$value setsid sleep 300", "setsid sh -c 'sleep 300; :' \"$value\"")
     started = [
@@ -89,7 +92,7 @@ def test_the_scan_would_have_seen_one(site_lab: SiteLab, outputs: Path) -> None:
         report = scan(site_lab, outputs)
     finally:
         planted.unlink()
-        site_lab.run("app", "rm /etc/leaked; journalctl --rotate; journalctl --vacuum-time=1s")
+        site_lab.run("app", "rm /etc/leaked /etc/key; journalctl --rotate; journalctl --vacuum-time=1s")
         site_lab.run("data", f"kill {' '.join(started)}")
     found = {(each.machine, each.place.rsplit("/", 1)[-1]) for each in report.findings if each.secret == name}
     assert {
@@ -99,6 +102,9 @@ def test_the_scan_would_have_seen_one(site_lab: SiteLab, outputs: Path) -> None:
         ("data", "environ"),
         ("data", "cmdline"),
     } <= found
+    assert ("app", "key", "authority_1_intermediate") in {
+        (each.machine, each.place.rsplit("/", 1)[-1], each.secret) for each in report.findings
+    }
 
 
 def test_secrets_are_looked_for_by_value(site_lab: SiteLab, outputs: Path) -> None:
