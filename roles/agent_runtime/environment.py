@@ -151,7 +151,8 @@ def render_instance(platform: Platform, topology: Topology, process: Process) ->
                 peers[member] = _as_endpoints(nearest_endpoints(topology, member, process.host))
             continue
         endpoints = _as_endpoints(nearest_endpoints(topology, name, process.host))
-        services[name] = {"kind": declared.kind, "endpoints": endpoints, **_describe_access(platform, process, need)}
+        known = {"kind": declared.kind, "required": need.required, "endpoints": endpoints}
+        services[name] = {**known, **_describe_access(platform, process, need)}
     unit = process.unit_name.removesuffix(".service")
     return _as_json(
         {

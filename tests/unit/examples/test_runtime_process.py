@@ -35,6 +35,16 @@ def test_ready_only_when_the_services_answer(redis_server: Any, start_runtime: A
     assert "STOPPING=1" in process.messages
 
 
+def test_a_service_that_is_not_required_holds_nothing_up(redis_server: Any, start_runtime: Any) -> None:
+    nobody = {"address": "model.invalid", "port": 443}
+    model = {"kind": "external", "required": False, "endpoints": [nobody]}
+    process = start_runtime("optional", {"worker": WORKER}, redis_server.port, services={"model": model})
+    process.wait_for_message("READY=1")
+    code, text = process.call("worker", "/ready")
+    assert (code, set(json.loads(text)["checks"])) == (200, {"process", "redis"})
+    assert process.stop() == 0
+
+
 def test_watchdog_is_fed_until_the_loop_hangs(redis_server: Any, start_runtime: Any, tmp_path: Path) -> None:
     (tmp_path / "hanging.py").write_text(
         "import time\n"

@@ -45,6 +45,8 @@ class Service:
     database: str | None = None
     publish: tuple[str, ...] = ()
     subscribe: tuple[str, ...] = ()
+    required: bool = True
+    """Whether the process is ready only while it answers."""
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,7 @@ class _Reader:
             name=name,
             kind=self.text(entry, "kind", place),
             endpoints=self.endpoints(entry.get("endpoints"), f"{place}.endpoints"),
+            required=entry.get("required") is not False,
             username=entry.get("username") or None,
             credential=entry.get("credential") or None,
             keys=self.texts(entry, "keys", place),

@@ -187,41 +187,44 @@ def _make_check(service: Service, seconds: float) -> Check:
 
 
 class ServiceMonitor:
-    """Knows the state of each required service."""
+    """Knows the state of each service; whether the process is ready depends on the required ones."""
 
     def __init__(self, instance: Instance, services: Services, settings: RuntimeSettings) -> None:
         self.states: dict[str, str] = {}
+        self.optional_states: dict[str, str] = {}
         self._checks: dict[str, Check] = {}
         clients = {"redis": services.store, "postgresql": services.database, "nats": services.bus}
         for service in instance.services.values():
             client = clients.get(service.kind)
             usable = client is not None and service is instance.first_service(service.kind)
-            self._add(service.name, client.check if client and usable else _make_check(service, settings.redis_timeout))
+            check = client.check if client and usable else _make_check(service, settings.redis_timeout)
+            self._add(service.name, check, required=service.required)
         if services.store is not None and instance.first_service("redis") is None:
             self._add("redis", services.store.check)
 
-    def _add(self, name: str, check: Check) -> None:
+    def _add(self, name: str, check: Check, *, required: bool = True) -> None:
         self._checks[name] = check
-        self.states[name] = "not checked yet"
+        (self.states if required else self.optional_states)[name] = "not checked yet"
 
     async def check_all(self) -> bool:
-        """Ask every service once and tell whether all answered."""
+        """Ask every service once and tell whether all required ones answered."""
         await asyncio.gather(*(self._check(name) for name in self._checks))
         return all(state == "ok" for state in self.states.values())
 
     async def _check(self, name: str) -> None:
-        before = self.states[name]
+        states = self.states if name in self.states else self.optional_states
+        before = states[name]
         try:
             await self._checks[name]()
-            self.states[name] = "ok"
+            states[name] = "ok"
         except (StoreError, OSError) as error:
-            self.states[name] = str(error)[:200] or type(error).__name__
-        if self.states[name] != before:
-            level = logging.INFO if self.states[name] == "ok" else logging.WARNING
-            log.log(level, "service %s: %s", name, self.states[name])
+            states[name] = str(error)[:200] or type(error).__name__
+        if states[name] != before:
+            level = logging.INFO if states[name] == "ok" else logging.WARNING
+            log.log(level, "service %s: %s", name, states[name])
 
     async def wait_until_ready(self) -> None:
-        """Return when every service answers; ask with growing pauses of 0.2 to 5 s."""
+        """Return when every required service answers; ask with growing pauses of 0.2 to 5 s."""
         pause = SHORTEST_WAIT_SECONDS
         while not await self.check_all():
             await asyncio.sleep(pause)

@@ -119,6 +119,16 @@ def test_a_flow_to_a_name_leaves_the_filter_open(case: Any) -> None:
     assert permitted_addresses(case.topology, case.topology.processes_on("app")[0]) is None
 
 
+def test_instance_files_say_what_a_process_can_do_without(case: Any) -> None:
+    case.manifest["services"]["model"] = {"kind": "external", "address": "api.example.org"}
+    case.group["needs"].append({"name": "model", "required": False})
+    content = json.loads(render_instance(case.platform, case.topology, case.topology.processes_on("app")[0]))
+    assert {name: service["required"] for name, service in content["services"].items()} == {
+        "redis": True,
+        "model": False,
+    }
+
+
 def test_containers_are_refused(case: Any) -> None:
     case.group["mode"] = "container"
     case.group["container"] = {"image": "example/agents"}
