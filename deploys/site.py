@@ -9,6 +9,7 @@ from groundwork.coverage import check_coverage
 from groundwork.operations.refusals import refusing
 from groundwork.site import current_site
 from roles.agent_runtime.deploy import agent_runtime
+from roles.artifacts.deploy import artifacts
 from roles.base.deploy import base
 from roles.firewall.deploy import firewall, open_firewall
 from roles.nats.deploy import nats
@@ -23,6 +24,7 @@ with refusing():
 
 base(site)
 pki(site)
+artifacts(site)
 # Before anything talks over a new flow; what is no longer declared is closed last.
 open_firewall(site)
 redis(site)

@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "lab": ("lab", "app", "Test hosts on this machine: up, down, status, ssh, exec."),
     "secrets": ("secrets", "app", "Make, list, set and rotate an environment's secrets."),
     "certs": ("certs", "app", "Show, renew and revoke certificates."),
+    "artifacts": ("artifacts", "app", "Fetch and check what comes from vendors."),
     "test": ("test", "test", "Run the unit tests, then the lab tests."),
     "version": ("version", "version", "Print the versions of Groundwork and pyinfra."),
 }

@@ -15,6 +15,9 @@ PACKAGES = {
     "systemd-analyze": "systemd",
     "nats-server": "nats-server",
     "pgbouncer": "pgbouncer",
+    "gpg": "gpg",
+    "gpgv": "gpgv",
+    "dpkg-deb": "dpkg",
     # The server itself lies outside the path; this comes with it.
     "pg_ctlcluster": "postgresql",
 }

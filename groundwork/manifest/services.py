@@ -149,6 +149,8 @@ class ConsulService(Model):
 
     kind: Literal["consul"]
     description: str = ""
+    version: Version | None = None
+    """Release to install, such as ``"1.20.1"``; the newest that the repository has where left out."""
     hosts: HostGroup
     port: Port = 8501
     """HTTPS; the plain HTTP port stays closed."""

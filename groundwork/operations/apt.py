@@ -14,14 +14,16 @@ from groundwork.facts.packages import InstalledPackages
 LOCK_TIMEOUT = 300
 STAMP = "/var/lib/apt/periodic/update-success-stamp"
 _LOG = "/run/groundwork-apt.log"
-_APT = (
+APT_GET = (
     "env DEBIAN_FRONTEND=noninteractive NEEDRESTART_SUSPEND=1 apt-get -q -y "
     f"-o DPkg::Lock::Timeout={LOCK_TIMEOUT} "
     "-o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold"
 )
+CONFIGURE = "DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a"
+"""Mends what an interrupted run left unpacked; does nothing otherwise."""
 
 
-def _logged(command: str) -> str:
+def logged(command: str) -> str:
     """The command with its output in a file, shown when it fails: with the connection gone, apt would die
     at its next line of output, half-way through."""
     return f"{{ {command}; }} >{_LOG} 2>&1 || {{ status=$?; tail -n 40 {_LOG} >&2; exit $status; }}"
@@ -31,12 +33,12 @@ def _update_command(cache_time: int) -> str:
     # apt-get update does not wait for the lock of the lists, whatever the lock timeout says.
     fresh = f'test -n "$(find {STAMP} -mmin -{max(1, cache_time // 60)} 2>/dev/null)"'
     update = (
-        f"deadline=$(( $(date +%s) + {LOCK_TIMEOUT} )); until {_APT} update; do "
+        f"deadline=$(( $(date +%s) + {LOCK_TIMEOUT} )); until {APT_GET} update; do "
         f"grep -q 'Could not get lock' {_LOG} && test $(date +%s) -lt $deadline || exit 1; "
         f": >{_LOG}; sleep 3; done; "
         f"mkdir -p /var/lib/apt/periodic && touch {STAMP}"
     )
-    return f"{fresh} || {_logged(update)}"
+    return f"{fresh} || {logged(update)}"
 
 
 @operation()
@@ -62,7 +64,7 @@ def packages(
     if not present:
         surplus = [name for name in wanted if name in installed]
         if surplus:
-            yield StringCommand(_logged(f"{_APT} remove {' '.join(surplus)}"))
+            yield StringCommand(logged(f"{APT_GET} remove {' '.join(surplus)}"))
         else:
             host.noop("none of the packages is installed")
         return
@@ -77,7 +79,6 @@ def packages(
     for unit in hold_services:
         yield StringCommand("systemctl mask --quiet --", QuoteString(unit))
     yield StringCommand(_update_command(cache_time))
-    # Mends what an interrupted run left unpacked; does nothing otherwise.
-    yield StringCommand(_logged("DEBIAN_FRONTEND=noninteractive dpkg --force-confdef --force-confold --configure -a"))
+    yield StringCommand(logged(CONFIGURE))
     choice = "" if recommends else "--no-install-recommends "
-    yield StringCommand(_logged(f"{_APT} install --allow-downgrades {choice}{' '.join(missing)}"))
+    yield StringCommand(logged(f"{APT_GET} install --allow-downgrades {choice}{' '.join(missing)}"))

@@ -52,6 +52,6 @@ def test_a_half_installed_package_counts_as_missing() -> None:
 
 def test_failing_output_is_shown_with_the_status(tmp_path: Path) -> None:
     log = str(tmp_path / "apt.log")
-    command = apt._logged("echo told; (exit 7)").replace(apt._LOG, log)
+    command = apt.logged("echo told; (exit 7)").replace(apt._LOG, log)
     done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr, done.stdout) == (7, "told\n", "")

@@ -1,0 +1,1 @@
+"""Vendors' apt repositories: keys, sources and priorities."""
