@@ -23,6 +23,7 @@ from agent_runtime.work.requests import Requests
 
 if TYPE_CHECKING:
     from agent_runtime.bus.connection import Bus
+    from agent_runtime.stores.consul import Buckets, Consul
     from agent_runtime.stores.database import Database
 
 log = logging.getLogger(__name__)
@@ -42,12 +43,18 @@ class AgentContext:
     tls: Tls | None = None
     bus: Bus | None = None
     database: Database | None = None
+    consul: Consul | None = None
     _tasks: dict[str, asyncio.Task[None]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The agent's name in the manifest."""
         return self.entry.name
+
+    @property
+    def buckets(self) -> Buckets | None:
+        """Where key-value buckets are: in Consul where the instance has one, else in NATS."""
+        return self.consul or self.bus
 
     def peers(self, agent: str) -> tuple[Endpoint, ...]:
         """Return where another agent's replicas listen."""

@@ -58,4 +58,10 @@ async def announce_agent(agent: Agent, services: Services, check_services: Calla
     from agent_runtime.bus.health import serve_health
 
     await serve_health(services.bus, subject, agent, check_services)
-    agent.context.spawn(announce(services.bus, agent.context.instance, agent.context.entry), "discovery")
+    instance, entry = agent.context.instance, agent.context.entry
+    if services.consul is not None:
+        from agent_runtime.stores.consul import register
+
+        agent.context.spawn(register(services.consul, instance, entry, agent.find_problems), "discovery")
+        return
+    agent.context.spawn(announce(services.bus, instance, entry), "discovery")

@@ -1,4 +1,4 @@
-"""A small HTTP client for calls between agents: one request per connection, JSON in and out."""
+"""A small HTTP client for calls between agents: one request per connection."""
 
 from __future__ import annotations
 
@@ -36,10 +36,32 @@ async def call(
     Raises:
         CallError: no connection, no answer within `timeout` seconds, or an answer that is not JSON.
     """
+    headers = {"Accept": "application/json"} | ({"X-Request-Id": trace} if trace else {})
+    payload = None
+    if body is not None:
+        headers["Content-Type"] = "application/json"
+        payload = json.dumps(body).encode()
+    status, content = await exchange(peer, method, path, payload, headers, timeout=timeout, tls=tls)
+    try:
+        return status, json.loads(content) if content else None
+    except ValueError as error:
+        raise CallError(f"{peer.host}:{peer.port}: {error}") from None
+
+
+async def exchange(
+    peer: Endpoint,
+    method: str,
+    path: str,
+    payload: bytes | None,
+    headers: dict[str, str],
+    *,
+    timeout: float,
+    tls: ssl.SSLContext | None,
+) -> tuple[int, bytes]:
+    """Send a request with these headers and return status and content, whatever they are. Raises CallError."""
     try:
         async with asyncio.timeout(timeout):
-            status, content = await _exchange(peer, method, path, body, trace, tls)
-        return status, json.loads(content) if content else None
+            return await _exchange(peer, method, path, payload, headers, tls)
     except TimeoutError:
         raise CallError(f"{peer.host}:{peer.port} has not answered in {timeout:g} s") from None
     except (OSError, EOFError, h11.ProtocolError, ValueError) as error:
@@ -47,20 +69,18 @@ async def call(
 
 
 async def _exchange(
-    peer: Endpoint, method: str, path: str, body: dict[str, Any] | None, trace: str, tls: ssl.SSLContext | None
+    peer: Endpoint,
+    method: str,
+    path: str,
+    payload: bytes | None,
+    more: dict[str, str],
+    tls: ssl.SSLContext | None,
 ) -> tuple[int, bytes]:
     reader, writer = await asyncio.open_connection(peer.address, peer.port, ssl=tls)
     try:
-        payload = json.dumps(body).encode() if body is not None else b""
-        headers = [
-            ("Host", f"{peer.host}:{peer.port}"),
-            ("Connection", "close"),
-            ("Accept", "application/json"),
-        ]
-        if trace:
-            headers.append(("X-Request-Id", trace))
-        if body is not None:
-            headers += [("Content-Type", "application/json"), ("Content-Length", str(len(payload)))]
+        headers = [("Host", f"{peer.host}:{peer.port}"), ("Connection", "close"), *more.items()]
+        if payload is not None:
+            headers.append(("Content-Length", str(len(payload))))
         connection = h11.Connection(h11.CLIENT)
         request = connection.send(h11.Request(method=method, target=path, headers=headers))
         data = connection.send(h11.Data(data=payload)) if payload else b""

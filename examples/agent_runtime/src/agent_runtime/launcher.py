@@ -58,6 +58,7 @@ class Process:
             tls=services.tls,
             bus=services.bus,
             database=services.database,
+            consul=services.consul,
         )
         try:
             agent = importlib.import_module(entry.module).create_agent(context)

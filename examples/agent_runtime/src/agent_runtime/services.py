@@ -22,6 +22,7 @@ from agent_runtime.work.requests import RequestClient, Requests
 # The clients for NATS and PostgreSQL take 5 MB of memory: only processes that need them import them.
 if TYPE_CHECKING:
     from agent_runtime.bus.connection import Bus
+    from agent_runtime.stores.consul import Consul
     from agent_runtime.stores.database import Database, DatabaseOptions
 
 log = logging.getLogger(__name__)
@@ -126,6 +127,17 @@ def _open_database(
     return Database(options)
 
 
+def _open_consul(
+    instance: Instance, settings: RuntimeSettings, environ: Mapping[str, str], tls: Tls | None
+) -> Consul | None:
+    service = instance.first_service("consul")
+    if service is None:
+        return None
+    from agent_runtime.stores.consul import Consul
+
+    return Consul(service, read_credential(service, environ), settings.nats_timeout, tls if service.tls else None)
+
+
 class Services:
     """The clients of one process, each None where the instance file has no such service."""
 
@@ -144,6 +156,7 @@ class Services:
             self._open_bus(nats, instance, settings)
         elif self.store is not None:
             self.requests = RequestClient(self.store, settings.work_backlog)
+        self.consul = _open_consul(instance, settings, environ, self.tls)
         for client in (self.store, self.database, self.bus):
             if self.tls is not None and client is not None:
                 self.tls.on_change(client.renew)
@@ -193,7 +206,12 @@ class ServiceMonitor:
         self.states: dict[str, str] = {}
         self.optional_states: dict[str, str] = {}
         self._checks: dict[str, Check] = {}
-        clients = {"redis": services.store, "postgresql": services.database, "nats": services.bus}
+        clients = {
+            "redis": services.store,
+            "postgresql": services.database,
+            "nats": services.bus,
+            "consul": services.consul,
+        }
         for service in instance.services.values():
             client = clients.get(service.kind)
             usable = client is not None and service is instance.first_service(service.kind)

@@ -6,7 +6,8 @@ import time
 
 from nats.js.errors import KeyDeletedError, KeyNotFoundError, KeyWrongLastSequenceError
 
-from agent_runtime.bus.connection import Bus, BusError, guard_missing
+from agent_runtime.bus.connection import BusError, guard_missing
+from agent_runtime.stores.consul import Buckets
 
 
 class Lease:
@@ -17,7 +18,7 @@ class Lease:
     it steps back before another takes over.
     """
 
-    def __init__(self, bus: Bus, bucket: str, key: str, owner: str, seconds: float) -> None:
+    def __init__(self, bus: Buckets, bucket: str, key: str, owner: str, seconds: float) -> None:
         self._bus, self._bucket, self._key, self._owner, self._seconds = bus, bucket, key, owner, seconds
         self._revision = 0
         self._seen: tuple[int, float] = (0, 0.0)

@@ -37,11 +37,12 @@ class ConfigManager(Agent):
         if context.bus is None or context.database is None:
             raise ValueError("the config manager needs NATS and PostgreSQL")
         bus: Bus = context.bus
-        self._book = ConfigurationBook(bus, context.database)
-        self._reader = ConfigurationReader(bus, self._settings.config_cache_ttl)
+        buckets = context.buckets or bus
+        self._book = ConfigurationBook(bus, context.database, buckets)
+        self._reader = ConfigurationReader(bus, self._settings.config_cache_ttl, buckets)
         owner = f"{context.instance.host}/{context.instance.unit}/{context.entry.replica}"
         key = f"primary.{context.name}"
-        self._lease = Lease(bus, "discovery", key, owner, self._settings.primary_lease_seconds)
+        self._lease = Lease(buckets, "discovery", key, owner, self._settings.primary_lease_seconds)
 
     def routes(self) -> list[BaseRoute]:
         """Return the routes for configurations."""

@@ -11,6 +11,7 @@ from nats.aio.msg import Msg
 from nats.js.errors import KeyNotFoundError
 
 from agent_runtime.bus.connection import Bus, guard, guard_missing
+from agent_runtime.stores.consul import Buckets
 from agent_runtime.stores.database import Database
 from agent_runtime.work.entries import PermanentError
 
@@ -46,8 +47,9 @@ def read_name(value: object) -> str:
 class ConfigurationBook:
     """Changes configurations; for the primary alone."""
 
-    def __init__(self, bus: Bus, database: Database) -> None:
+    def __init__(self, bus: Bus, database: Database, buckets: Buckets | None = None) -> None:
         self._bus, self._database = bus, database
+        self._buckets = buckets or bus
 
     async def change(self, agent: str, values: dict[str, Any], changed_by: str) -> int:
         """Store a new version, make it the active one, tell everybody, and return its number.
@@ -66,7 +68,7 @@ class ConfigurationBook:
             return version
 
         version = await self._database.run(write)
-        bucket = await self._bus.bucket(BUCKET)
+        bucket = await self._buckets.bucket(BUCKET)
         content = {"version": version, "values": values, "changed_by": changed_by, "time": time.time()}
         await guard(bucket.put(agent, json.dumps(content).encode()))
         await self._bus.publish(changed_subject(agent), str(version).encode())
@@ -76,8 +78,9 @@ class ConfigurationBook:
 class ConfigurationReader:
     """Reads active configurations, and keeps them for `ttl` seconds or until a change is told."""
 
-    def __init__(self, bus: Bus, ttl: float) -> None:
+    def __init__(self, bus: Bus, ttl: float, buckets: Buckets | None = None) -> None:
         self._bus, self._ttl = bus, ttl
+        self._buckets = buckets or bus
         self._cache: dict[str, tuple[float, dict[str, Any]]] = {}
 
     async def start(self) -> None:
@@ -92,7 +95,7 @@ class ConfigurationReader:
         cached = self._cache.get(agent)
         if cached is not None and time.monotonic() - cached[0] < self._ttl:
             return cached[1]
-        bucket = await self._bus.bucket(BUCKET)
+        bucket = await self._buckets.bucket(BUCKET)
         try:
             entry = await guard_missing(bucket.get(agent))
             content: dict[str, Any] = json.loads(entry.value or b"{}")
