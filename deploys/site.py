@@ -11,6 +11,7 @@ from groundwork.site import current_site
 from roles.agent_runtime.deploy import agent_runtime
 from roles.artifacts.deploy import artifacts
 from roles.base.deploy import base
+from roles.consul.deploy import consul
 from roles.firewall.deploy import firewall, open_firewall
 from roles.nats.deploy import nats
 from roles.pki.deploy import pki
@@ -30,6 +31,7 @@ open_firewall(site)
 redis(site)
 postgresql(site)
 nats(site)
+consul(site)
 agent_runtime(site)
 reverse_proxy(site)
 firewall(site)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from groundwork.manifest.platform import Platform
 from groundwork.problems import Problem, ProblemError
 
-SERVICE_ROLES = ("redis", "postgresql", "nats", "external")
+SERVICE_ROLES = ("redis", "postgresql", "nats", "consul", "external")
 """Kinds of services that can be set up, or need no setting up."""
 
 

@@ -31,7 +31,8 @@ class Need(Model):
     required: Flag = True
     """Whether it must be ready first. ``false`` opens the way without ordering the start."""
     keys: list[str] = []
-    """Redis: key patterns; default ``<platform>:*``."""
+    """Redis: key patterns; default ``<platform>:*``. Consul: keys, or what they begin with as ``ymera/*``; default
+    ``<platform>/*``."""
     channels: list[str] = []
     """Redis: publish/subscribe channel patterns."""
     publish: list[str] = []
@@ -43,7 +44,7 @@ class Need(Model):
     database: Name | None = None
     """PostgreSQL: which database of the service."""
     access: Literal["read", "read_write", "owner"] = "read_write"
-    """Redis and PostgreSQL: what it may do there."""
+    """Redis, PostgreSQL and Consul: what it may do there."""
 
     @field_validator("streams", mode="before")
     @classmethod

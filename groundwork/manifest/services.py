@@ -145,7 +145,7 @@ class NatsService(Model):
 
 
 class ConsulService(Model):
-    """Consul, from its vendor's package source."""
+    """Consul, from its vendor's package source: one server, or a cluster of all hosts of the group."""
 
     kind: Literal["consul"]
     description: str = ""
@@ -154,6 +154,10 @@ class ConsulService(Model):
     hosts: HostGroup
     port: Port = 8501
     """HTTPS; the plain HTTP port stays closed."""
+    rpc_port: Port = 8300
+    """Between the servers."""
+    gossip_port: Port = 8301
+    """Between the servers, TCP and UDP."""
 
 
 class ExternalService(Model):

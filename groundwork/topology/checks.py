@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 
 from groundwork.inventory import Inventory
 from groundwork.manifest.platform import Platform
-from groundwork.manifest.services import ExternalService, NatsService, PostgresqlService, RedisService
+from groundwork.manifest.services import ConsulService, ExternalService, NatsService, PostgresqlService, RedisService
 from groundwork.problems import Problem
 from groundwork.topology.flows import REDIS_BUS_OFFSET, needs_of
 from groundwork.topology.model import Process, ServiceNode, Site
@@ -65,6 +65,9 @@ def check_servers(platform: Platform, inventory: Inventory) -> Iterator[Problem]
             if service.mode == "cluster" and hosts < 3:
                 allowed = "at least 3, an odd number"
                 yield Problem("a cluster needs a majority", "", 0, f"{key}.mode", f"{hosts} hosts", allowed)
+        elif isinstance(service, ConsulService) and hosts > 1 and hosts % 2 == 0:
+            message = "one server more than an odd number survives nothing more"
+            yield Problem(message, key=f"{key}.hosts", given=f"{hosts} hosts", allowed="1, 3 or 5")
 
 
 def check_ports(
@@ -147,6 +150,9 @@ def _claims(
             yield node.host, service.monitoring_port, f"services.{node.service}.monitoring_port"
             if service.mode == "cluster":
                 yield node.host, service.cluster_port, f"services.{node.service}.cluster_port"
+        if isinstance(service, ConsulService):
+            yield node.host, service.rpc_port, f"services.{node.service}.rpc_port"
+            yield node.host, service.gossip_port, f"services.{node.service}.gossip_port"
         if isinstance(service, PostgresqlService) and service.pgbouncer:
             yield node.host, service.pgbouncer.port, f"services.{node.service}.pgbouncer.port"
     for part in ("prometheus", "alertmanager", "dashboards", "logs", "traces"):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from groundwork.inventory import Inventory
 from groundwork.manifest.agents import Need
 from groundwork.manifest.platform import Platform
-from groundwork.manifest.services import NatsService, PostgresqlService, RedisService
+from groundwork.manifest.services import ConsulService, NatsService, PostgresqlService, RedisService
 from groundwork.topology.model import Endpoint, Flow, Process, ScrapeTarget, ServiceNode, Site
 
 REDIS_BUS_OFFSET = 10_000
@@ -94,14 +94,14 @@ def _service_flows(platform: Platform, nodes: tuple[ServiceNode, ...]) -> Iterat
             for target in servers:
                 if source == target:
                     continue
-                for port, reason in _peer_ports(service, source, target):
+                for port, protocol, reason in _peer_ports(service, source, target):
                     yield Flow(
                         source.host,
                         f"{name}-{source.index}",
                         target.host,
                         target.address,
                         port,
-                        "tcp",
+                        protocol,
                         reason,
                     )
         if isinstance(service, PostgresqlService) and service.pgbouncer:
@@ -111,17 +111,21 @@ def _service_flows(platform: Platform, nodes: tuple[ServiceNode, ...]) -> Iterat
                     yield Flow(node.host, f"{name}-pgbouncer", node.host, node.address, node.port, "tcp", reason)
 
 
-def _peer_ports(service: object, source: ServiceNode, target: ServiceNode) -> Iterator[tuple[int, str]]:
+def _peer_ports(service: object, source: ServiceNode, target: ServiceNode) -> Iterator[tuple[int, str, str]]:
     if isinstance(service, RedisService):
         if service.mode == "cluster":
-            yield target.port, f"{source.service} cluster: replication and resharding"
-            yield target.port + REDIS_BUS_OFFSET, f"{source.service} cluster bus"
+            yield target.port, "tcp", f"{source.service} cluster: replication and resharding"
+            yield target.port + REDIS_BUS_OFFSET, "tcp", f"{source.service} cluster bus"
         elif service.mode == "replicated":
-            yield target.port, f"{source.service} replication"
+            yield target.port, "tcp", f"{source.service} replication"
     elif isinstance(service, NatsService) and service.mode == "cluster":
-        yield service.cluster_port, f"{source.service} cluster routes"
+        yield service.cluster_port, "tcp", f"{source.service} cluster routes"
     elif isinstance(service, PostgresqlService) and source.role == "replica" and target.role == "primary":
-        yield target.port, f"{source.service} streaming replication"
+        yield target.port, "tcp", f"{source.service} streaming replication"
+    elif isinstance(service, ConsulService):
+        yield service.rpc_port, "tcp", f"{source.service} servers: consensus"
+        for protocol in ("tcp", "udp"):
+            yield service.gossip_port, protocol, f"{source.service} servers: gossip"
 
 
 def _site_flows(platform: Platform, sites: Iterable[Site], reachable: dict[str, list[Endpoint]]) -> Iterator[Flow]:

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 from groundwork.inventory import Inventory
 from groundwork.manifest.platform import Platform
-from groundwork.manifest.services import PostgresqlService
+from groundwork.manifest.services import ConsulService, PostgresqlService
 from groundwork.topology.accounts import ROOT, SystemUser, group_user, service_user
 from groundwork.topology.model import Identity, Process, ServiceNode, Site
 
@@ -49,7 +49,8 @@ def list_identities(
     for node in nodes:
         service = platform.services[node.service]
         owner = service_user(node.kind)
-        yield identity(f"{node.service}-{node.index}", node.host, node.address, node.service, owner)
+        extra = (consul_server_name(platform.platform),) if isinstance(service, ConsulService) else ()
+        yield identity(f"{node.service}-{node.index}", node.host, node.address, node.service, owner, extra)
         if isinstance(service, PostgresqlService) and service.pgbouncer:
             unit = pool_unit(node.service, node.index)
             yield identity(unit, node.host, node.address, "pgbouncer", service_user("pgbouncer"))
@@ -72,6 +73,11 @@ def agent_name(platform: str, agent: str) -> str:
 def group_name(platform: str, group: str) -> str:
     """Host name in the certificate of every process of a group."""
     return f"{platform}-group-{group}"
+
+
+def consul_server_name(datacenter: str) -> str:
+    """Host name by which servers of Consul know each other, which no other certificate has (Consul, TLS)."""
+    return f"server.{datacenter}.consul"
 
 
 def pool_unit(service: str, index: int) -> str:

@@ -7,10 +7,13 @@ from typing import Any
 
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.secrets import SecretDeclaration
-from groundwork.manifest.services import RedisService
+from groundwork.manifest.services import ConsulService, RedisService
 from groundwork.manifest.values import Reference
 from groundwork.topology.flows import needs_of
 from groundwork.topology.model import Process, SecretNeed, ServiceNode, Site
+
+CONSUL_MANAGEMENT, CONSUL_AGENT, CONSUL_GOSSIP = "management", "agent", "gossip"
+"""Secrets of a Consul besides its clients' tokens; names that no agent group which needs it may have."""
 
 
 def credential_name(service: str, client: str) -> str:
@@ -31,6 +34,8 @@ def service_clients(platform: Platform, service: str) -> dict[str, str]:
         clients |= {user: f"declared user {user}" for user in declared.users}
         if declared.mode != "standalone":
             clients["replication"] = "replication between the servers"
+    if isinstance(declared, ConsulService):
+        clients |= {CONSUL_MANAGEMENT: "makes policies and tokens", CONSUL_AGENT: "the servers themselves"}
     return clients
 
 
@@ -42,6 +47,12 @@ def declare_secrets(platform: Platform) -> dict[str, SecretDeclaration]:
             for client, purpose in service_clients(platform, name).items():
                 declaration = SecretDeclaration(kind="password", description=f"{name}: {purpose}")
                 secrets.setdefault(credential_name(name, client), declaration)
+        elif isinstance(service, ConsulService):
+            for client, purpose in service_clients(platform, name).items():
+                declaration = SecretDeclaration(kind="uuid", description=f"{name}: token, {purpose}")
+                secrets.setdefault(credential_name(name, client), declaration)
+            declaration = SecretDeclaration(kind="key", length=64, description=f"{name}: encrypts the servers' gossip")
+            secrets.setdefault(credential_name(name, CONSUL_GOSSIP), declaration)
     if platform.backup:
         declaration = SecretDeclaration(kind="key", description="encrypts the backups")
         secrets.setdefault(platform.backup.repository.encryption_secret, declaration)
@@ -60,8 +71,10 @@ def process_secrets(platform: Platform, process: Process) -> dict[str, str]:
         if isinstance(value, Reference) and value.kind == "secret":
             result[value.target] = key
     for name in needs_of(platform, process):
-        if isinstance(platform.services.get(name), RedisService):
-            result[credential_name(name, process.group)] = f"password for {name}"
+        service = platform.services.get(name)
+        if isinstance(service, RedisService | ConsulService):
+            word = "password" if isinstance(service, RedisService) else "token"
+            result[credential_name(name, process.group)] = f"{word} for {name}"
     return result
 
 
@@ -73,8 +86,11 @@ def list_secret_needs(
         for name, purpose in process_secrets(platform, process).items():
             yield SecretNeed(name, process.host, process.unit_name, purpose)
     for node in nodes:
-        if node.kind == "redis":
-            for client, purpose in service_clients(platform, node.service).items():
+        if node.kind in ("redis", "consul"):
+            clients = service_clients(platform, node.service)
+            if node.kind == "consul":
+                clients[CONSUL_GOSSIP] = "encrypts the servers' gossip"
+            for client, purpose in clients.items():
                 name = credential_name(node.service, client)
                 yield SecretNeed(name, node.host, f"{node.service}-{node.index}", purpose)
     for site in sites:

@@ -9,7 +9,7 @@ from typing import Any
 from groundwork.authority import paths
 from groundwork.manifest.agents import Configuration, Need
 from groundwork.manifest.platform import Platform
-from groundwork.manifest.services import ExternalService, NatsService, PostgresqlService, RedisService
+from groundwork.manifest.services import ConsulService, ExternalService, NatsService, PostgresqlService, RedisService
 from groundwork.manifest.values import Reference, Value
 from groundwork.topology.flows import needs_of
 from groundwork.topology.model import Endpoint, Process, Topology
@@ -76,6 +76,8 @@ def describe_needs(platform: Platform, topology: Topology, process: Process) -> 
         if isinstance(platform.services.get(name), RedisService):
             plain[f"{prefix}_USERNAME"] = process.group
             secrets[f"{prefix}_PASSWORD_FILE"] = credential_name(name, process.group)
+        if isinstance(platform.services.get(name), ConsulService):
+            secrets[f"{prefix}_TOKEN_FILE"] = credential_name(name, process.group)
     return plain, secrets
 
 
@@ -198,6 +200,12 @@ def _describe_access(platform: Platform, process: Process, need: Need) -> dict[s
         case PostgresqlService() as postgresql:
             database = need.database or next(iter(postgresql.databases))
             return {"username": process.group, "database": database, "access": need.access, "tls": True}
+        case ConsulService():
+            return {
+                "credential": credential_name(need.name, process.group),
+                "keys": need.keys or [f"{platform.platform}/*"],
+                "tls": True,
+            }
         case NatsService():
             return {"publish": need.publish, "subscribe": need.subscribe, "tls": True}
         case _:

@@ -9,6 +9,7 @@ import pytest
 from groundwork.coverage import SERVICE_ROLES, check_coverage
 from groundwork.manifest.load import validate
 from groundwork.manifest.platform import Platform
+from groundwork.manifest.services import SERVICE_KINDS
 from groundwork.manifest.source import Source, read
 from groundwork.problems import ProblemError
 
@@ -24,9 +25,10 @@ def test_the_default_platform_is_covered() -> None:
     check_coverage(_platform())
 
 
-def test_a_service_without_a_role_is_named() -> None:
+def test_a_service_without_a_role_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     services = {"redis": {"hosts": "data"}, "consul": {"hosts": "data"}}
-    assert "consul" not in SERVICE_ROLES
+    assert set(SERVICE_ROLES) == set(SERVICE_KINDS)
+    monkeypatch.setattr("groundwork.coverage.SERVICE_ROLES", ("redis",))
     with pytest.raises(ProblemError) as error:
         check_coverage(_platform(services=services))
     assert [problem.key for problem in error.value.problems] == ["services.consul"]

@@ -99,7 +99,9 @@ def _draw_services(draw: Draw, ports: Ports, sizes: dict[str, int]) -> dict[str,
             service |= {"mode": mode, "port": ports.take(), "monitoring_port": ports.take()}
             service["cluster_port"] = ports.take()
         elif kind == "consul":
-            service["port"] = ports.take()
+            if size > 1 and size % 2 == 0:
+                continue
+            service |= {"port": ports.take(), "rpc_port": ports.take(), "gossip_port": ports.take()}
         else:
             service = {"kind": kind, "address": f"{len(services)}.example.org", "port": ports.take()}
         services[f"{kind}-{len(services)}"] = service

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from systems import System, systems
 
-from groundwork.manifest.services import NatsService, PostgresqlService, RedisService
+from groundwork.manifest.services import ConsulService, NatsService, PostgresqlService, RedisService
 from groundwork.topology import Flow, Process, Topology
 
 Way = tuple[str, str, str, int]
@@ -75,6 +75,9 @@ def test_every_other_flow_follows_from_a_declaration(system: System) -> None:
                 peers = [target.port] if isinstance(service, RedisService) else []
                 peers += [target.port + 10_000] if getattr(service, "mode", "") == "cluster" and peers else []
                 peers += [service.cluster_port] if isinstance(service, NatsService) else []
+                # Gossip over both protocols.
+                if isinstance(service, ConsulService):
+                    peers += [service.rpc_port, service.gossip_port, service.gossip_port]
                 is_copy = isinstance(service, PostgresqlService) and (source.role, target.role) == (
                     "replica",
                     "primary",

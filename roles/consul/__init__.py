@@ -1,0 +1,1 @@
+"""Consul: servers with TLS, tokens and policies."""
