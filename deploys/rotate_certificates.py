@@ -8,6 +8,7 @@ declared. Agents watch their own files.
 """
 
 from groundwork.site import current_site
+from roles.consul.deploy import consul
 from roles.pki.deploy import pki
 from roles.redis.deploy import redis
 from roles.reverse_proxy.deploy import reverse_proxy
@@ -16,4 +17,5 @@ site = current_site()
 
 pki(site)
 redis(site)
+consul(site)
 reverse_proxy(site)

@@ -14,7 +14,7 @@ from groundwork.topology.model import Topology
 Protocol = Literal["tls", "postgresql", "nats"]
 # What is said in plain text before TLS begins; the others begin with it.
 _PROTOCOLS: dict[str, Protocol] = {"postgresql": "postgresql", "nats": "nats"}
-_KINDS = ("redis", "postgresql", "nats")
+_KINDS = ("redis", "postgresql", "nats", "consul")
 
 
 @dataclass(frozen=True, order=True)

@@ -18,11 +18,11 @@ from groundwork.manifest.values import Reference
 from groundwork.problems import Problem
 
 _NEED_FIELDS = {
-    "keys": "redis",
-    "channels": "redis",
-    "publish": "nats",
-    "subscribe": "nats",
-    "streams": "nats",
+    "keys": ("redis", "consul"),
+    "channels": ("redis",),
+    "publish": ("nats",),
+    "subscribe": ("nats",),
+    "streams": ("nats",),
 }
 
 
@@ -108,8 +108,10 @@ def _check_needs(key: str, needs: list[Need], platform: Platform, names: Names) 
         service = platform.services.get(need.name)
         kind = service.kind if service else "agent"
         for field, fits in _NEED_FIELDS.items():
-            if getattr(need, field) and kind != fits:
-                yield Problem(f"{field} is for {fits} only", key=f"{here}.{field}", given=f"{need.name} ({kind})")
+            if getattr(need, field) and kind not in fits:
+                yield Problem(
+                    f"{field} is for {' and '.join(fits)} only", key=f"{here}.{field}", given=f"{need.name} ({kind})"
+                )
         if isinstance(service, NatsService):
             for number, use in enumerate(need.streams):
                 if use.name not in service.streams:
