@@ -12,7 +12,12 @@ from .conftest import Bench
     [
         ("needs: [redis]", "needs: [reddis]", "groups.work.needs.0", "did you mean 'redis'"),
         ("needs: [redis]", "needs: [redis, redis]", "groups.work.needs.1", "needed twice"),
-        ("needs: [redis]", "needs: [redis, {name: store, keys: [a]}]", "groups.work.needs.1.keys", "for redis and consul only"),
+        (
+            "needs: [redis]",
+            "needs: [redis, {name: store, keys: [a]}]",
+            "groups.work.needs.1.keys",
+            "for redis and consul only",
+        ),
         ("needs: [redis]", "needs: [{name: redis, publish: [a]}]", "groups.work.needs.0.publish", "for nats only"),
         ("needs: [redis]", "needs: [{name: store, database: man}]", "groups.work.needs.0.database", "'main'"),
         ("needs: [redis]", "needs: [{name: redis, database: main}]", "groups.work.needs.0.database", "postgresql only"),
