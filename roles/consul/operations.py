@@ -16,8 +16,9 @@ from groundwork.secrets.value import SecretValue
 from roles.consul import plan
 from roles.consul.facts import AccessDifferences, ConsulVersion
 
-MODERN_SINCE = (1, 12)
-"""The release that renamed the settings of TLS (Consul, changelog of 1.12.0)."""
+MODERN_SINCE = (1, 14)
+"""The release from which all the newer names are known: tokens since 1.11, TLS since 1.12, the port of gRPC over TLS
+since 1.14 (Consul, changelog). It still took the former ones."""
 
 
 def _is_modern() -> bool:

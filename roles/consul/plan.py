@@ -181,7 +181,7 @@ def _plan_server(platform: Platform, topology: Topology, node: ServiceNode) -> S
 def describe_server(one: Server, modern: bool) -> dict[str, object]:
     """The server's configuration without its secrets (Consul, agent configuration reference).
 
-    ``modern`` has the names that Consul 1.12 introduced for TLS; older releases know only the former ones.
+    ``modern`` has the names that Consul introduced for TLS in 1.12; older releases know only the former ones.
     """
     ports = {"http": -1, "https": one.declared.port, "dns": -1, "grpc": -1, "serf_wan": -1}
     ports |= {"server": one.declared.rpc_port, "serf_lan": one.declared.gossip_port}

@@ -163,6 +163,8 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     stage.url = f"http://{gateway}:{server.server_port}"
     stage.publish("1.20.1-1", "1.20.10-1")
+    # On a lab that an earlier run left.
+    stage.run("data", f"rm -f {SOURCE}; apt-get -q -y remove consul; rm -rf /opt/groundwork/vendor")
     yield stage
     server.shutdown()
     keyring.close()
