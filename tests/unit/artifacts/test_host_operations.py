@@ -20,6 +20,8 @@ from groundwork.facts.vendor_packages import PackageOrigin, PackageOrigins
 from groundwork.operations import release_archives, vendor_packages
 from tests.unit.operations.fake_host import FakeHost, install, list_commands
 
+# The store does not come from it here.
+ANY_SITE: Any = None
 VENDOR = "http://mirror.example.org/hashicorp"
 
 
@@ -39,11 +41,11 @@ def store(tmp_path: Path, vendor: Any, monkeypatch: pytest.MonkeyPatch) -> Artif
         opened.addfile(info, io.BytesIO(b"x"))
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
     source = {"uri": VENDOR, "suite": "stable", "key": f"{VENDOR}/key", "packages": ["consul"]}
-    lock = {
+    lock: dict[str, Any] = {
         "repositories": {"hashicorp": {**source, "fingerprints": [vendor.fingerprint]}},
         "archives": {"jaeger": {"version": "2.17.0", "url": f"{VENDOR}/jaeger-{{architecture}}.tar.gz"}},
     }
-    lock["archives"]["jaeger"]["sha256"] = {"amd64": digest}  # type: ignore[index, assignment]
+    lock["archives"]["jaeger"]["sha256"] = {"amd64": digest}
     found = ArtifactStore(folder, ArtifactLock.model_validate(lock))
     for module in (vendor_packages, release_archives):
         monkeypatch.setattr(module, "open_store", lambda _: found)
@@ -58,7 +60,12 @@ def prepare(monkeypatch: pytest.MonkeyPatch, facts: dict[type, Any], **data: str
 
 
 def package(store: ArtifactStore, version: str = "") -> list[str]:
-    arguments = {"site": None, "package": "consul", "version": version, "hold_services": ["consul.service"]}
+    arguments: dict[str, Any] = {
+        "site": None,
+        "package": "consul",
+        "version": version,
+        "hold_services": ["consul.service"],
+    }
     return list_commands(vendor_packages.vendor_package._inner(**arguments))
 
 
@@ -126,7 +133,7 @@ def test_an_archive_is_brought_once(store: ArtifactStore, monkeypatch: pytest.Mo
 
     def run(folders: list[str], current: str, **data: str) -> list[str]:
         prepare(monkeypatch, {UnpackedArchives: {"folders": folders, "current": current}}, **data)
-        return list_commands(release_archives.release_archive._inner(site=None, archive="jaeger"))
+        return list_commands(release_archives.release_archive._inner(site=ANY_SITE, archive="jaeger"))
 
     assert run([name], name) == []
     for folders, current in (([], ""), (["2.16.0-abc"], "2.16.0-abc"), ([name], "2.16.0-abc"), ([], name)):
