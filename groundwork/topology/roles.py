@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from groundwork.topology.model import Topology
+from groundwork.topology.vendor_parts import PACKAGES_OF_KIND
 
 
 def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
     """Return the roles of one host, in the order in which they are applied."""
     kinds = {node.kind for node in topology.nodes_on(host)}
-    roles = ["base", "pki", *(kind for kind in ("redis", "postgresql", "nats", "consul") if kind in kinds)]
+    roles = ["base", "pki"]
+    roles += ["artifacts"] if kinds & PACKAGES_OF_KIND.keys() else []
+    roles += [*(kind for kind in ("redis", "postgresql", "nats", "consul") if kind in kinds)]
     if topology.processes_on(host):
         roles.append("agent_runtime")
     if topology.sites_on(host):

@@ -68,6 +68,10 @@ class Stage:
         for name in ("platforms", "deploys", "group_data", "web"):
             (root / name).mkdir()
         (root / DEPLOY).write_text(DEPLOYED)
+        # pyinfra reads such a file once in a process, so what changes lies beside it.
+        text = (ROOT / "group_data/lab.py").read_text() + "\nimport json as _json\nfrom pathlib import Path as _Path\n"
+        text += f"\nglobals().update(_json.loads(_Path({str(root / 'data.json')!r}).read_text()))\n"
+        (root / "group_data/lab.py").write_text(text)
         self.data: dict[str, str] = {}
         self.manifest: dict[str, Any] = yaml.safe_load((ROOT / "platforms/chorus.yaml").read_text())
         self.manifest["services"]["consul"] = {"hosts": "data"}
@@ -113,10 +117,7 @@ class Stage:
     def write(self) -> None:
         (self.root / "platforms/chorus.yaml").write_text(yaml.safe_dump(self.manifest))
         (self.root / "artifacts.lock").write_text(yaml.safe_dump(self.lock))
-        lines = (ROOT / "group_data/lab.py").read_text().splitlines()
-        (self.root / "group_data/lab.py").write_text(
-            "\n".join([*lines, *(f"{k} = {v!r}" for k, v in self.data.items())])
-        )
+        (self.root / "data.json").write_text(json.dumps(self.data))
 
     def fetch(self) -> dict[str, str]:
         self.write()
@@ -147,6 +148,13 @@ def reasons(result: RunResult) -> str:
     return " ".join(f"{host.name}: {host.reason}" for host in result.hosts if host.failed) + " ".join(
         str(problem) for problem in result.problems
     )
+
+
+def run_verification(root: Path) -> subprocess.CompletedProcess[str]:
+    """The role's own verification, against this test's project."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/verify/test_artifacts.py"]
+    environment = {**os.environ, "GROUNDWORK_ROOT": str(root), "GROUNDWORK_LAB": NAME, "GROUNDWORK_ENV": "lab"}
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=600, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +217,8 @@ def test_installs_what_is_declared_and_nothing_else(stage: Stage) -> None:
     assert "99.0" not in stage.run("data", "apt-get -s dist-upgrade")
     assert stage.run("data", "/opt/groundwork/vendor/jaeger/current/jaeger/jaeger") == "jaeger 2.17.0"
     assert stage.run("app", f"ls {SOURCE} 2>&1").endswith("No such file or directory")
+    verified = run_verification(stage.root)
+    assert verified.returncode == 0, verified.stdout[-5000:]
     stage.run("data", f"rm {OTHER} && apt-get -qq update")
 
 
@@ -293,6 +303,8 @@ def test_a_mirror_and_then_the_controller_alone(stage: Stage) -> None:
     assert stage.run("data", "/opt/groundwork/vendor/jaeger/current/jaeger/jaeger") == "jaeger 2.17.0"
     assert stage.run("data", f"ls {SOURCE} 2>&1").endswith("No such file or directory")
     assert changes(stage.plan()) == {"app": [], "data": []}
+    verified = run_verification(stage.root)
+    assert verified.returncode == 0, verified.stdout[-5000:]
     store = open_store(load_site("lab", stage.root))
     assert not any(one.finding for one in verify_all(site, store))
     package = store.folder / "hashicorp/pool/consul_1.20.10-1_all.deb"

@@ -229,18 +229,9 @@ def reasons(result: RunResult) -> str:
 
 def run_verification(root: Path) -> subprocess.CompletedProcess[str]:
     """The role's own verification, against this test's project."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "tests/verify/test_consul.py",
-        "--env",
-        "lab",
-    ]
-    environment = {**os.environ, "GROUNDWORK_ROOT": str(root), "GROUNDWORK_LAB": NAME}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["tests/verify/test_consul.py", "tests/verify/test_artifacts.py"]
+    environment = {**os.environ, "GROUNDWORK_ROOT": str(root), "GROUNDWORK_LAB": NAME, "GROUNDWORK_ENV": "lab"}
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment, timeout=600, check=False)
 
 
