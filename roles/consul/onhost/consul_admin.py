@@ -58,8 +58,10 @@ class Api:
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
             text = error.read().decode(errors="replace").strip()
-            # Consul answers 403 where it knows no token of an accessor, 404 since 1.14.
-            if error.code == 404 or "ACL not found" in text or "token does not exist" in text:
+            # Consul answers 403 where it knows no token of an accessor, 404 since 1.14. The same words about anything
+            # else are about the token that asks.
+            asks_for_token = method == "GET" and path.startswith("acl/token/")
+            if error.code == 404 or (asks_for_token and ("not found" in text or "does not exist" in text)):
                 return None
             if error.code >= 500:
                 raise OSError(f"{path}: {error.code} {text[:200]}") from None
