@@ -51,9 +51,9 @@ class HttpsClient:
             raise
 
     def connect(self, server_name: str = "") -> http.client.HTTPConnection:
-        """Open a connection that takes several requests, one after the other."""
-        connection = http.client.HTTPConnection(server_name or self.server_name, self.port, timeout=TIMEOUT)
-        connection.sock = self.handshake(server_name)
+        """Open a connection that takes several requests, one after the other; it opens again where it was closed."""
+        connection = _Connection(self, server_name or self.server_name)
+        connection.connect()
         return connection
 
     def ask(self, path: str, method: str = "GET", **headers: str) -> Answer:
@@ -69,6 +69,17 @@ class HttpsClient:
             if answer.status != 429 or time.monotonic() > deadline:
                 return answer
             time.sleep(0.2)
+
+
+class _Connection(http.client.HTTPConnection):
+    """Speaks TLS with a client's address, also when it is opened again after the server closed it."""
+
+    def __init__(self, client: HttpsClient, server_name: str) -> None:
+        super().__init__(server_name, client.port, timeout=TIMEOUT)
+        self._client = client
+
+    def connect(self) -> None:
+        self.sock = self._client.handshake(self.host)
 
 
 def connect_plain(address: str, port: int) -> http.client.HTTPConnection:

@@ -144,6 +144,8 @@ def test_too_many_requests_are_refused(exposed: Exposed) -> None:
             served += 1
             answer = send(connection, paths[0])
         seconds = time.monotonic() - started
+        if answer.status != 429 and served < limit.requests_per_second * seconds:
+            pytest.skip(f"{served / seconds:.0f} requests a second, all that got through, stay below the limit")
         assert answer.status == 429, f"{served} requests were served in {seconds:.1f} s"
         assert served <= limit.burst + 1 + limit.requests_per_second * (seconds + 1)
         assert_headers(declared, answer)
