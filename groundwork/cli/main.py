@@ -17,6 +17,7 @@ from groundwork.cli.output import ERROR, INTERRUPTED
 # command is used, which keeps ``groundwork --help`` quick and one broken command from breaking the others.
 COMMANDS: dict[str, tuple[str, str, str]] = {
     "validate": ("validate", "validate", "Check inventory and manifest; contacts no host."),
+    "preflight": ("preflight", "preflight", "Check that a deploy would work; changes nothing."),
     "plan": ("plan", "plan", "List what an apply would change, with diffs."),
     "apply": ("apply", "apply", "Bring the hosts into the declared state."),
     "verify": ("verify", "verify", "Check on the live hosts that everything is as declared."),
