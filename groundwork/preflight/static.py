@@ -14,6 +14,7 @@ from groundwork.authority.rotation import read_rotation
 from groundwork.coverage import check_coverage
 from groundwork.preflight.findings import SITE, Finding, Severity, judge, judge_problems, skip
 from groundwork.preflight.locks import check_locks
+from groundwork.preflight.waivers import check_waivers
 from groundwork.problems import ProblemError
 from groundwork.secrets.strength import check_strength
 from groundwork.site import Site
@@ -31,6 +32,7 @@ def check_site(site: Site) -> Iterator[Finding]:
     yield from _check_inventory(site)
     yield from _check_secrets(site)
     yield from _check_authority(site)
+    yield from check_waivers(site)
     yield from check_locks(site)
 
 

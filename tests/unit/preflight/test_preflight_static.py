@@ -98,6 +98,23 @@ def test_each_thing_that_is_broken_is_found(project: Project, breaking: Callable
     assert found[check].remedy
 
 
+@pytest.mark.parametrize(
+    ("waiver", "good"),
+    [
+        ({"reason": "the old scanner needs it", "until": "2099-01-01"}, True),
+        ({"reason": "the old scanner needs it", "until": "2020-01-01"}, False),
+        ({"reason": "", "until": "2099-01-01"}, False),
+        ({"reason": "the old scanner needs it"}, False),
+        ({"reason": "the old scanner needs it", "until": "some day"}, False),
+        ("because", False),
+    ],
+)
+def test_waivers_need_a_reason_and_a_day_to_come(project: Project, waiver: object, good: bool) -> None:
+    project.data["hardening_waivers"] = {"ssh-root": waiver}
+    found = failing(preflight(project.load(), live=False))
+    assert ("waivers.valid" not in found) == good
+
+
 def test_secrets_that_are_weak_or_locked_are_found(project: Project) -> None:
     site = project.complete()
     site.secrets.write("llm_api_key", SecretValue("a" * 24))
