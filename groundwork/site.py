@@ -36,6 +36,8 @@ class Site:
     topology: Topology = field(repr=False)
     secrets_folder: Path
     secrets_key: Path
+    state_folder: Path
+    """Where commands keep what they must remember of the environment; it may be lost, and is not to be committed."""
 
     @property
     def platform(self) -> Platform:
@@ -172,6 +174,7 @@ def _make_site(root: Path, environment: str | None, hosts: _Hosts, shown: str) -
         raise ProblemError([loaded.source.place(problem) for problem in error.problems]) from None
     data = inventory.hosts[0].data
     folder = Path(data.get("secrets_folder") or f"inventories/secrets/{environment}")
+    state = Path(data.get("state_folder") or f".state/{environment}").expanduser()
     return Site(
         root=root,
         environment=environment,
@@ -180,6 +183,7 @@ def _make_site(root: Path, environment: str | None, hosts: _Hosts, shown: str) -
         topology=topology,
         secrets_folder=folder if folder.is_absolute() else root / folder,
         secrets_key=_key_path(environment, data.get("secrets_key")),
+        state_folder=state if state.is_absolute() else root / state,
     )
 
 

@@ -52,12 +52,16 @@ def apply(
     verbose: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> RunResult:
-    """Bring the hosts into the declared state, in one pass.
+    """Bring the hosts into the declared state, in one pass; baselines of ``groundwork drift`` follow.
 
     Arguments and errors are those of ``plan``. A host that fails is in the result; it raises nothing.
     """
+    from groundwork.drift.gathering import following
+    from groundwork.site import load_site
+
     request = make_request(Mode.APPLY, environment, limit, deploys, root, timeouts, verbose)
-    return run(request, on_event)
+    with following(load_site(request.environment, request.root), limit):
+        return run(request, on_event)
 
 
 def make_request(

@@ -35,6 +35,7 @@ def build_inventory(state: LabState, spec: LabSpec) -> dict[str, Any]:
         "controllers": [gateway],
         "secrets_folder": str(state.secrets_folder),
         "secrets_key": str(state.secrets_key),
+        "state_folder": str(state.folder / "state"),
         "_sudo": True,
     }
     hosts = [

@@ -14,14 +14,14 @@ SECONDS = 10
 TIMED_OUT = 124
 """Exit status of timeout(1) where time was up."""
 
-_HEAD = f"""\
+_HEAD = """\
 export LC_ALL=C PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-ask() {{
-    out=$(timeout {SECONDS} sh -c "$2" 2>/dev/null </dev/null)
+ask() {
+    out=$(timeout SECONDS sh -c "$2" 2>/dev/null </dev/null)
     printf '%s %s ' "$1" "$?"
     printf '%s' "$out" | base64 -w 0
     echo
-}}
+}
 """
 
 
@@ -49,13 +49,14 @@ class Answers:
         return int(self.text(name)) if re.fullmatch(r"[0-9]+", self.text(name)) else 0
 
 
-def build_script(questions: Mapping[str, str]) -> str:
+def build_script(questions: Mapping[str, str], seconds: int = SECONDS) -> str:
     """A POSIX shell script that runs every question by itself and prints a line for each.
 
-    A question is a piece of shell that reads and changes nothing; names are words without blanks.
+    A question is a piece of shell that reads and changes nothing, and has so many seconds; names are words without
+    blanks.
     """
     lines = [f"ask {shlex.quote(name)} {shlex.quote(question)}" for name, question in questions.items()]
-    return _HEAD + "\n".join(lines) + "\n"
+    return _HEAD.replace("SECONDS", str(seconds)) + "\n".join(lines) + "\n"
 
 
 def parse_answers(output: str) -> Answers:
