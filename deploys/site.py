@@ -18,6 +18,7 @@ from roles.pki.deploy import pki
 from roles.postgresql.deploy import postgresql
 from roles.redis.deploy import redis
 from roles.reverse_proxy.deploy import reverse_proxy
+from roles.scheduler.deploy import scheduler
 
 site = current_site()
 with refusing():
@@ -34,4 +35,5 @@ nats(site)
 consul(site)
 agent_runtime(site)
 reverse_proxy(site)
+scheduler(site)
 firewall(site)

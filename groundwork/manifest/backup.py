@@ -76,7 +76,7 @@ class Schedule(Model):
     """A pass that runs by itself on the controller host."""
 
     task: Literal[
-        "harden_check", "harden_enforce", "verify", "rotate_certificates", "backup_check", "rehearse",
+        "harden_check", "harden_enforce", "verify", "drift", "rotate_certificates", "backup_check", "rehearse",
         "health", "resilience", "load", "scan", "archive", "clean", "rotate_secrets", "review",
     ]  # fmt: skip
     calendar: Calendar

@@ -11,22 +11,20 @@ class Task:
 
     words: tuple[str, ...]
     options: tuple[str, ...] = ("--json",)
-    disturbs: bool = False
-    """Whether it changes hosts, so that it belongs in a maintenance window."""
 
 
 TASKS: dict[str, Task] = {
     "verify": Task(("verify",)),
     "drift": Task(("drift",)),
     "harden_check": Task(("harden",), ("--check", "--json")),
-    "harden_enforce": Task(("harden",), ("--enforce", "--json"), disturbs=True),
-    "rotate_certificates": Task(("certs", "rotate"), disturbs=True),
-    "rotate_secrets": Task(("secrets", "rotate"), ("--all", "--json"), disturbs=True),
+    "harden_enforce": Task(("harden",), ("--enforce", "--json")),
+    "rotate_certificates": Task(("certs", "rotate")),
+    "rotate_secrets": Task(("secrets", "rotate"), ("--all", "--json")),
     "backup_check": Task(("backup", "check")),
     "rehearse": Task(("backup", "rehearse")),
     "health": Task(("health",)),
-    "resilience": Task(("resilience",), disturbs=True),
-    "load": Task(("load",), disturbs=True),
+    "resilience": Task(("resilience",)),
+    "load": Task(("load",)),
     "scan": Task(("scan",)),
     "archive": Task(("archive",)),
     "clean": Task(("clean",)),

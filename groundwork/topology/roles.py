@@ -5,6 +5,9 @@ from __future__ import annotations
 from groundwork.topology.model import Topology
 from groundwork.topology.vendor_parts import PACKAGES_OF_KIND
 
+CONTROLLER = "controller"
+"""Inventory group of the host that the scheduled passes run on; it reaches the others by SSH."""
+
 
 def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
     """Return the roles of one host, in the order in which they are applied."""
@@ -16,6 +19,8 @@ def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
         roles.append("agent_runtime")
     if topology.sites_on(host):
         roles.append("reverse_proxy")
+    if CONTROLLER in topology.inventory.host(host).groups:
+        roles.append("scheduler")
     if topology.inventory.host(host).data.get("firewall_managed", True):
         roles.append("firewall")
     return tuple(roles)

@@ -11,6 +11,7 @@ from groundwork.operations.ledger_items import Item
 from groundwork.operations.rendering import render_template
 from groundwork.problems import Problem, ProblemError
 from groundwork.topology.model import Topology
+from groundwork.topology.roles import CONTROLLER
 from roles.firewall.elements import Declaration, Elements, add_inbound, add_outbound, declare_sets, is_address
 from roles.firewall.facts import Session
 from roles.firewall.settings import FirewallSettings
@@ -132,8 +133,13 @@ def _collect(
     sets: Mapping[str, Declaration],
 ) -> dict[str, tuple[str, ...]]:
     elements = Elements()
-    elements.add_single("controllers", controllers)
+    inside = topology.inventory.group(CONTROLLER)
+    elements.add_single("controllers", [*controllers, *(one.address for one in inside if is_address(one.address))])
     add_inbound(elements, topology.flows, host, {one.name: one.address for one in topology.hosts})
     if platform.firewall.outbound == "deny":
         add_outbound(elements, topology.flows, host, platform.firewall.destinations.values(), resolvers)
+        if host in {one.name for one in inside}:
+            for other in topology.hosts:
+                if other.name != host and is_address(other.address):
+                    elements.add_peer("out_", other.address, "tcp", int(other.data.get("ssh_port") or 22))
     return elements.collect(sets)

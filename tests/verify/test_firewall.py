@@ -88,8 +88,11 @@ def managed(site: Site) -> list[InventoryHost]:
 
 
 def controllers(bench: Bench, model: InventoryHost) -> list[str]:
-    """Networks that SSH is open to: the declared ones, else the address the host sees us come from."""
-    return [str(network) for network in model.data.get("controllers") or [own_address(bench, model)] if network]
+    """Networks that SSH is open to: the declared ones, else the address the host sees us come from; and the host
+    that the scheduled passes run on."""
+    inside = [one.address for one in bench.site.inventory.group("controller")]
+    declared = model.data.get("controllers") or [own_address(bench, model)]
+    return [str(network) for network in [*declared, *inside] if network]
 
 
 def own_address(bench: Bench, model: InventoryHost) -> str:

@@ -61,6 +61,15 @@ def test_a_host_with_nothing_to_do_answers_ssh_alone() -> None:
     assert opened(rules("spare", {**HOSTS, "spare": "10.0.0.3"})) == {"controllers4": ("192.0.2.0/24",)}
 
 
+def test_the_host_of_the_scheduled_passes_reaches_the_others_by_ssh() -> None:
+    hosts = {**HOSTS, "controller": "10.0.0.9"}
+    assert opened(rules("data", hosts))["controllers4"] == ("10.0.0.9", "192.0.2.0/24")
+    assert "out_peers_tcp4" not in opened(rules("controller", hosts))
+    denied = opened(rules("controller", hosts, firewall={"outbound": "deny"}))
+    assert denied["out_peers_tcp4"] == ("10.0.0.1 . 22", "10.0.0.2 . 22")
+    assert "10.0.0.9 . 22" not in opened(rules("data", hosts, firewall={"outbound": "deny"}))["out_peers_tcp4"]
+
+
 def test_declared_openings_are_flows() -> None:
     opening = {"hosts": "data", "networks": ["198.51.100.7"], "port": 9999, "reason": "the house's monitoring"}
     found = opened(rules("data", firewall={"openings": {"monitoring": opening}}))

@@ -1,0 +1,1 @@
+"""Timers on the controller host that run the declared passes."""
