@@ -17,7 +17,7 @@ WILDCARDS = ("*", "0.0.0.0", "[::]", "::", "")
 # every Debian, curl is not.
 _SOURCES = r"""
 eval "$(apt-config shell PROXY Acquire::http::Proxy SECURE Acquire::https::Proxy)"
-apt-get indextargets --format '$(REPO_URI)' | sort -u | while read -r uri; do
+apt-get --print-uris update | sed -n "s,^'\(.*\)/dists/.*,\1/,p" | sort -u | while read -r uri; do
     case $uri in
         http://*) port=80; way=${PROXY:-$uri} ;;
         https://*) port=443; way=${SECURE:-${PROXY:-$uri}} ;;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from groundwork.preflight.findings import Finding, judge
+from groundwork.preflight.findings import Finding, judge, skip
 from groundwork.preflight.questions import Answers
 
 
@@ -12,7 +12,7 @@ def ask_version(package: str) -> dict[str, str]:
     """The question for a package's installed and offered versions; the lists that apt has are read, not renewed."""
     # apt-cache prints "  Installed: (none)" and "  Candidate: 5:8.0.2-3"; nothing for a package it has not heard of.
     command = f"apt-cache policy {package} | sed -n 's/^  \\(Installed\\|Candidate\\): //p'"
-    return {f"version_{package}": command}
+    return {f"version_{package}": command, "package_lists": "ls /var/lib/apt/lists | grep -c _Packages"}
 
 
 def read_version(answers: Answers, package: str) -> tuple[str, bool]:
@@ -33,6 +33,8 @@ def parse_version(text: str) -> tuple[int, ...]:
 def check_version(check: str, host: str, answers: Answers, package: str, minimum: str | None, key: str) -> Finding:
     """Judge a package against the oldest version that serves; ``key`` is where the manifest says it."""
     version, installed = read_version(answers, package)
+    if not version and answers.text("package_lists") == "0":
+        return skip(check, host, f"apt has no lists yet; the first apply fetches them and installs {package}")
     if not version:
         evidence = f"apt on the host knows no package {package}"
         return judge(check, host, False, evidence, "apt-get update; see network.sources")

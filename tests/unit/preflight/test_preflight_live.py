@@ -31,6 +31,7 @@ GOOD = {
     "listening": "tcp 192.0.2.2:6379 redis-server@chorus-redis-1.service redis-server\ntcp 0.0.0.0:22 ssh.service sshd",
     "version_redis-server": "5:8.0.2-3\n5:8.0.2-3",
     "redis_overcommit": "1",
+    "firewall_kernel": "yes",
     "backup_data": "100000000",
     "backup_room_0": "overlay 20000000000 1 15000000000 1% /",
 }
@@ -75,7 +76,7 @@ def judged(project: Project, **changes: str) -> dict[str, Finding]:
     texts = GOOD | changes
     now = time.time()
     texts.setdefault("time", f"{now:.3f}")
-    answers = Answers(texts, dict.fromkeys(texts, 0) | {"base_zone": 0, "firewall_kernel": 0})
+    answers = Answers(texts, dict.fromkeys(texts, 0) | {"base_zone": 0})
     findings = check_host(project.load(), "data", Gathered(answers, now, now + 0.1))
     return {finding.id: finding for finding in findings if finding.status is Status.FAILED}
 
@@ -115,6 +116,7 @@ def test_a_good_host_passes(project: Project) -> None:
         ({"backup_room_0": "overlay 20000000000 1 50000000 1% /"}, "backup.room"),
         ({"base_lock": "1: FLOCK  ADVISORY  WRITE 5 08:01:77 0 EOF"}, "base.apt_lock"),
         ({"firewall_others": "ufw.service"}, "firewall.rivals"),
+        ({"firewall_kernel": "no"}, "firewall.kernel"),
     ],
 )
 def test_each_fault_of_a_host_is_found(project: Project, changes: dict[str, str], check: str) -> None:
@@ -122,6 +124,11 @@ def test_each_fault_of_a_host_is_found(project: Project, changes: dict[str, str]
     assert check in found
     assert found[check].remedy
     assert found[check].evidence
+
+
+def test_a_bare_host_is_not_blamed_for_what_an_apply_brings(project: Project) -> None:
+    bare = {"version_redis-server": "", "package_lists": "0", "firewall_kernel": "unknown", "redis_overcommit": "0"}
+    assert judged(project, **bare) == {}
 
 
 def test_gpus_are_counted(project: Project) -> None:

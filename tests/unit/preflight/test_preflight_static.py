@@ -47,7 +47,8 @@ def shrink(project: Project) -> None:
 
 
 def uncover(project: Project) -> None:
-    project.manifest["services"]["consul"] = {"hosts": "data"}
+    group = project.manifest["groups"]["simulation"]
+    group |= {"mode": "container", "container": {"image": "example.org/agents:1"}}
 
 
 def forget_backup(project: Project) -> None:
