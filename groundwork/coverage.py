@@ -15,7 +15,7 @@ UNTRIED = {"consul": "its role has not been tried on whole hosts yet, so it is n
 
 
 def check_coverage(platform: Platform) -> None:
-    """Raise ProblemError for services and modes that no role of this version sets up."""
+    """Raise ProblemError for services that no role of this version sets up."""
     problems = list(_uncovered(platform))
     if problems:
         raise ProblemError(problems)
@@ -26,7 +26,3 @@ def _uncovered(platform: Platform) -> Iterator[Problem]:
         if service.kind not in SERVICE_ROLES:
             message = UNTRIED.get(service.kind, "this version has no role for it yet")
             yield Problem(message, key=f"services.{name}", given=service.kind, allowed=", ".join(SERVICE_ROLES))
-    for name, group in platform.groups.items():
-        if group.mode != "process":
-            message = "this version has no role for containers yet"
-            yield Problem(message, key=f"groups.{name}.mode", given=group.mode, allowed="process")

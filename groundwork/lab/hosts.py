@@ -25,6 +25,8 @@ TMPFS = {"/run": "mode=755", "/run/lock": "mode=1777", "/tmp": "exec,mode=1777"}
 SHM_SIZE = "512m"
 # Docker opens all ports to everyone; a server has the kernel's default.
 SYSCTLS = {"net.ipv4.ip_unprivileged_port_start": "1024"}
+# A host's own containers: Docker's layers cannot lie on the layers of the host's own file system.
+VOLUMES = ("/var/lib/docker",)
 DEBIAN_UID = 1000
 
 
@@ -97,6 +99,7 @@ def _create(client: docker.DockerClient, root: Path, spec: LabSpec, host: LabHos
         cap_add=list(CAPABILITIES),
         security_opt=["seccomp=unconfined", "apparmor=unconfined"],
         tmpfs=TMPFS,
+        volumes=list(VOLUMES),
         shm_size=SHM_SIZE,
         sysctls=SYSCTLS,
         environment={"container": "docker"},

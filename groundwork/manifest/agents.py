@@ -143,11 +143,22 @@ class Container(Model):
     """How a group runs as containers in place of processes."""
 
     image: Annotated[str, Field(pattern=r"^[a-z0-9][a-zA-Z0-9./:_-]*(@sha256:[0-9a-f]{64})?$", max_length=300)]
-    """Image reference; by digest (``name@sha256:...``) unless it is built on the host."""
+    """Image reference. By digest (``name@sha256:...``) it is pulled; any other is the name of what is built on the
+    host: from ``build``, or from the runtime package where that is left out."""
     build: str | None = None
     """Folder with a Dockerfile to build on the host, from the manifest's folder."""
     signature_key: str | None = None
     """Path of the public key that must have signed the image (cosign)."""
+
+    @property
+    def is_pulled(self) -> bool:
+        """Whether the image comes from a registry, by its digest."""
+        return "@" in self.image
+
+    @property
+    def is_runtime(self) -> bool:
+        """Whether the image is made on the host from the platform's runtime package."""
+        return not self.is_pulled and self.build is None
 
 
 class Agent(Model):

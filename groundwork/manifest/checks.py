@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from groundwork.manifest.agents import AgentGroup, Need
+from groundwork.manifest.agents import AgentGroup, Container, Need
 from groundwork.manifest.configuration import check_configuration
 from groundwork.manifest.names import Names, unknown_name
 from groundwork.manifest.platform import Platform
@@ -64,7 +64,8 @@ def _check_groups(platform: Platform, names: Names) -> Iterator[Problem]:
             for index, other in enumerate(agent.after):
                 if other not in names.agents:
                     yield unknown_name("agent", f"{here}.after.{index}", other, names.agents)
-            if agent.module is None and group.module is None and group.mode == "process":
+            runs_module = group.container.is_runtime if group.container else group.mode == "process"
+            if agent.module is None and group.module is None and runs_module:
                 yield Problem("is required and missing", key=f"{here}.module", allowed="here or at the group")
             if agent.port is not None and agent.port + agent.replicas - 1 > 65535:
                 yield Problem(
@@ -77,6 +78,8 @@ def _check_groups(platform: Platform, names: Names) -> Iterator[Problem]:
 def _check_mode(key: str, group: AgentGroup, platform: Platform) -> Iterator[Problem]:
     if (group.mode == "container") != (group.container is not None):
         yield Problem("mode container and the section container belong together", key=key, given=group.mode)
+    if group.container:
+        yield from _check_container(f"{key}.container", group.container)
     if group.processes is not None:
         total = sum(agent.replicas for agent in group.agents.values())
         if group.processes > total:
@@ -93,6 +96,20 @@ def _check_mode(key: str, group: AgentGroup, platform: Platform) -> Iterator[Pro
                 given=str(group.processes),
                 allowed="runtime.launcher",
             )
+
+
+def _check_container(key: str, container: Container) -> Iterator[Problem]:
+    digest = "NAME@sha256:DIGEST"
+    if container.build is not None and container.is_pulled:
+        message = "an image that is built here has no digest yet"
+        yield Problem(message, key=f"{key}.image", given=container.image, allowed="NAME or NAME:TAG, or no build")
+    if container.signature_key is not None and not container.is_pulled:
+        message = "only an image that is pulled by its digest has a signature"
+        yield Problem(message, key=f"{key}.signature_key", given=container.image, allowed=f"an image by {digest}")
+    registry = container.image.partition("/")[0] if "/" in container.image else ""
+    if container.is_runtime and ("." in registry or ":" in registry):
+        message = "an image of a registry is declared by its digest"
+        yield Problem(message, key=f"{key}.image", given=container.image, allowed=digest)
 
 
 def _check_needs(key: str, needs: list[Need], platform: Platform, names: Names) -> Iterator[Problem]:
@@ -175,6 +192,8 @@ def _paths(platform: Platform) -> Iterator[tuple[str, str]]:
             yield f"groups.{name}.configuration.schema", group.configuration.configuration_schema
         if group.container and group.container.build:
             yield f"groups.{name}.container.build", group.container.build
+        if group.container and group.container.signature_key:
+            yield f"groups.{name}.container.signature_key", group.container.signature_key
     for name, service in platform.services.items():
         for database_name, database in (
             getattr(service, "databases", {}).items() if service.kind == "postgresql" else ()

@@ -36,6 +36,8 @@ class Process:
     host: str
     agents: tuple[AgentInstance, ...]
     packed: bool = False
+    in_container: bool = False
+    """Whether the unit runs it as a container; it then answers at ports that are published on the host."""
 
     @property
     def unit_name(self) -> str:

@@ -35,16 +35,18 @@ def place_processes(platform: Platform, inventory: Inventory) -> Iterator[Proces
 
 
 def _pack(platform: str, name: str, group: AgentGroup, host: str, instances: list[AgentInstance]) -> Iterator[Process]:
+    boxed = group.mode == "container"
     if group.processes is None:
         for item in instances:
-            yield Process(f"{platform}-{item.agent}", item.replica, name, host, (item,))
+            yield Process(f"{platform}-{item.agent}", item.replica, name, host, (item,), in_container=boxed)
         return
     # Neighbours stay together: agents that are declared side by side usually work together.
     share, extra = divmod(len(instances), group.processes)
     start = 0
     for index in range(1, group.processes + 1):
         end = start + share + (1 if index <= extra else 0)
-        yield Process(f"{platform}-{name}", index, name, host, tuple(instances[start:end]), packed=True)
+        members = tuple(instances[start:end])
+        yield Process(f"{platform}-{name}", index, name, host, members, packed=True, in_container=boxed)
         start = end
 
 
