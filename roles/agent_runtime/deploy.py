@@ -13,12 +13,13 @@ from pyinfra.operations import server
 from groundwork.operations import apt, ledger, secret_files, systemd_units, validated_files
 from groundwork.operations.ledger_items import Item
 from groundwork.operations.rendering import render_template
-from groundwork.problems import ProblemError
+from groundwork.problems import Problem, ProblemError
 from groundwork.site import Site
-from roles.agent_runtime import operations
+from roles.agent_runtime import image_operations, operations
 from roles.agent_runtime.accounts import package_name
-from roles.agent_runtime.facts import LIBRARY, HostSystem
+from roles.agent_runtime.facts import LIBRARY, HostSystem, SignatureCheck
 from roles.agent_runtime.generation import Generation, build_generation
+from roles.agent_runtime.images import Image, base_tag, key_path, list_images
 from roles.agent_runtime.plan import HostPlan, plan_host
 from roles.agent_runtime.sources import Target
 from roles.agent_runtime.wheelhouse import Wheelhouse, prepare_wheelhouse
@@ -32,24 +33,42 @@ def agent_runtime(site: Site) -> None:
     try:
         plan = plan_host(site.platform, site.topology, host.name)
         prepared = _prepare(site, plan) if plan.processes else None
+        _check_signatures(plan)
     except ProblemError as error:
         raise PyinfraError(str(error)) from None
-    items = _list_items(plan, prepared[1]) if prepared else []
+    items = _list_items(plan, *prepared[1:]) if prepared else []
     role = f"agent_runtime-{plan.platform}"
     ledger.begin(name="Note what the agents lay down", role=role, items=items)
     if prepared:
         _apply(site, plan, *prepared)
     ledger.finish(name="Remove what the agents no longer declare", role=role, items=items)
+    needed = [name for one in (prepared[2] if prepared else {}).values() for name in (one.reference, one.accepted)]
+    image_operations.surplus_images(name="Remove images that are left over", platform=plan.platform, needed=needed)
 
 
-def _prepare(site: Site, plan: HostPlan) -> tuple[Wheelhouse, Generation]:
+def _prepare(site: Site, plan: HostPlan) -> tuple[Wheelhouse, Generation, dict[str, Image]]:
     system = host.get_fact(HostSystem)
     target = Target(system["python"], system["machine"])
     wheelhouse = prepare_wheelhouse(site.root, site.platform, site.folder, target)
-    return wheelhouse, build_generation(site.platform, plan, wheelhouse.release, system["systemd"])
+    images = list_images(site.root, site.folder, plan, wheelhouse, system["debian"])
+    references = {group: image.reference for group, image in images.items()}
+    return wheelhouse, build_generation(site.platform, plan, wheelhouse.release, system["systemd"], references), images
 
 
-def _list_items(plan: HostPlan, generation: Generation) -> list[Item]:
+def _check_signatures(plan: HostPlan) -> None:
+    """Raise ProblemError where a signature is to be checked and the host has no program that does."""
+    signed = [group for group in plan.groups if group.container and group.container.signature_key]
+    if signed and not host.get_fact(SignatureCheck):
+        message = (
+            "cosign is not installed on the host, and its Debian has no package of it: the signature stays unchecked"
+        )
+        allowed = "cosign at /usr/local/bin/cosign, Debian 13, or no signature_key"
+        raise ProblemError(
+            [Problem(message, key=f"groups.{g.name}.container.signature_key", allowed=allowed) for g in signed]
+        )
+
+
+def _list_items(plan: HostPlan, generation: Generation, images: dict[str, Image]) -> list[Item]:
     """Everything the role puts on the host, in the order in which it does."""
     platform = plan.platform
     users = [Item("user", group.user) for group in plan.groups]
@@ -61,7 +80,8 @@ def _list_items(plan: HostPlan, generation: Generation) -> list[Item]:
     units = [name for name in generation.unit_files if "/" not in name]
     dropins = [f"/etc/systemd/system/{name.partition('/')[0]}" for name in generation.unit_files if "/" in name]
     items = [*accounts, *users, *(Item("directory", path) for path in [*folders, *dropins])]
-    items += [Item("file", path) for path in credentials]
+    keys = dict.fromkeys(key_path(platform, image) for image in images.values() if image.key)
+    items += [Item("file", path) for path in [*credentials, *keys]]
     items += [Item("link", path) for path in links]
     items += [Item("unit", unit) for unit in units]
     if plan.log_files:
@@ -71,7 +91,9 @@ def _list_items(plan: HostPlan, generation: Generation) -> list[Item]:
     return items
 
 
-def _apply(site: Site, plan: HostPlan, wheelhouse: Wheelhouse, generation: Generation) -> None:
+def _apply(
+    site: Site, plan: HostPlan, wheelhouse: Wheelhouse, generation: Generation, images: dict[str, Image]
+) -> None:
     platform = plan.platform
     programs = ["python3", "python3-venv", *(["logrotate"] if plan.log_files else [])]
     apt.packages(name="Install Python", packages=programs)
@@ -92,6 +114,8 @@ def _apply(site: Site, plan: HostPlan, wheelhouse: Wheelhouse, generation: Gener
             content=source.read_text("utf-8"),
         )
     operations.release(name=f"Install release {wheelhouse.release}", platform=platform, wheelhouse=wheelhouse)
+    if images:
+        _make_images(platform, images, wheelhouse.release)
     credentials: list[OperationMeta] = [
         secret_files.secret_file(
             name=f"Write the credential {name}",
@@ -109,6 +133,20 @@ def _apply(site: Site, plan: HostPlan, wheelhouse: Wheelhouse, generation: Gener
     )
     if plan.log_files:
         _rotate_logs(plan)
+
+
+def _make_images(platform: str, images: dict[str, Image], release: str) -> None:
+    base = base_tag(host.get_fact(HostSystem)["debian"])
+    sources = {image.container.source for image in images.values()}
+    if "runtime" in sources:
+        apt.packages(name="Install what makes images", packages=["mmdebstrap"])
+        image_operations.base_image(name="Make the base image", platform=platform, tag=base)
+    if any(image.key for image in images.values()) and host.get_fact(SignatureCheck) == "cosign":
+        apt.packages(name="Install what checks signatures", packages=["cosign"])
+    for group, image in images.items():
+        image_operations.image(
+            name=f"Have the image of {group}", platform=platform, image=image, base=base, release=release
+        )
 
 
 def _logrotate_unit(platform: str) -> str:

@@ -12,7 +12,7 @@ from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ConsulService, ExternalService, NatsService, PostgresqlService, RedisService
 from groundwork.manifest.values import Reference, Value
 from groundwork.topology.flows import needs_of
-from groundwork.topology.model import Endpoint, Process, Topology
+from groundwork.topology.model import AgentInstance, Endpoint, Process, Topology
 from groundwork.topology.secrets import credential_name
 from roles.agent_runtime.quoting import format_environment_line, format_scalar
 
@@ -23,6 +23,13 @@ _SCHEMES = {"redis": "rediss", "postgresql": "postgresql", "pgbouncer": "postgre
 def credential_path(name: str) -> str:
     """Where a unit finds a credential: ``%d`` is its own folder of credentials (systemd.unit(5), 250 and later)."""
     return f"%d/{name}"
+
+
+def bind_address(agent: AgentInstance, in_container: bool) -> str:
+    """Where an agent listens: at its host's address, or in a container at all of the container's own."""
+    if not in_container:
+        return agent.address
+    return "::" if ":" in agent.address else "0.0.0.0"  # published at one address of the host
 
 
 def nearest_endpoints(topology: Topology, name: str, host: str) -> tuple[Endpoint, ...]:
@@ -107,7 +114,8 @@ def process_variables(platform: Platform, topology: Topology, process: Process) 
         plain["GROUNDWORK_CONFIGURATION_FILE"] = f"{folder}/{group.configuration.file}"
     if not process.packed:
         agent = process.agents[0]
-        plain |= {"AGENT_NAME": agent.agent, "AGENT_REPLICA": str(agent.replica), "AGENT_BIND": agent.address}
+        plain |= {"AGENT_NAME": agent.agent, "AGENT_REPLICA": str(agent.replica)}
+        plain["AGENT_BIND"] = bind_address(agent, process.in_container)
         plain |= {"AGENT_PORT": str(agent.port)} if agent.port is not None else {}
     # A secret wins over a plain value of the same name; both would leave open which one the process takes.
     return {key: value for key, value in plain.items() if key not in secrets}, secrets
@@ -169,7 +177,7 @@ def render_instance(platform: Platform, topology: Topology, process: Process) ->
                     "name": a.agent,
                     "replica": a.replica,
                     "module": a.module,
-                    "bind": a.address,
+                    "bind": bind_address(a, process.in_container),
                     "port": a.port,
                     "health_subject": platform.groups[a.group].agents[a.agent].health_subject,
                 }

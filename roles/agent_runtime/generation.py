@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 import posixpath
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from groundwork.manifest.platform import Platform
 from groundwork.operations.rendering import render_template
-from roles.agent_runtime.accounts import platform_slice, platform_target
+from roles.agent_runtime.accounts import package_name, platform_slice, platform_target
+from roles.agent_runtime.compose import describe_service, render_project
+from roles.agent_runtime.containers import ContainerPlan, list_copies, project_name, service_name
+from roles.agent_runtime.network import filter_addresses
 from roles.agent_runtime.plan import GroupPlan, HostPlan, ProcessPlan
 from roles.agent_runtime.quoting import escape_unit_text, quote_unit_assignment
+from roles.agent_runtime.resources import Setting
 
 UNITS = "units/"
 STEPPED_RESTART_VERSION = 254
@@ -47,15 +52,22 @@ class Generation:
         return tuple(self.document["links"])
 
 
-def build_generation(platform: Platform, plan: HostPlan, release: str, systemd_version: int) -> Generation:
-    """Render everything that belongs together with ``release`` on one host."""
+def build_generation(
+    platform: Platform, plan: HostPlan, release: str, systemd_version: int, images: Mapping[str, str] | None = None
+) -> Generation:
+    """Render everything that belongs together with ``release`` on one host.
+
+    ``images`` are the references of the images of the groups that run as containers.
+    """
+    images = images or {}
     files: dict[str, GenerationFile] = {}
     inputs: dict[str, Any] = {}
     for group in plan.groups:
         members = [process for process in plan.processes if process.group is group]
         if group.configuration:
             files[group.configuration.file] = GenerationFile(group.configuration.content, 0o640, group.user)
-        files[f"{UNITS}{group.slice}"] = _render_limits(f"Limits of {plan.platform}'s {group.name}", group)
+        filters = filter_addresses(group, members)
+        files[f"{UNITS}{group.slice}"] = _render_limits(f"Limits of {plan.platform}'s {group.name}", group, filters)
         units = [process.process.unit_name for process in members]
         text = render_template(
             "agent_runtime/group.target.j2",
@@ -65,9 +77,16 @@ def build_generation(platform: Platform, plan: HostPlan, release: str, systemd_v
             wanted_by="",
         )
         files[f"{UNITS}{group.target}"] = GenerationFile(text)
+        services: dict[str, dict[str, Any]] = {}
         for process in members:
             files |= _render_process(platform, plan, process, members, systemd_version)
-            inputs[process.process.unit_name] = _add_instance(files, plan, process, release)
+            if group.container:
+                service = describe_container(platform, process, group.container, release, images[group.name])
+                services[service["container_name"]] = service
+                files |= _describe_supervision(platform, process)
+            inputs[process.process.unit_name] = _add_instance(files, plan, process, release, services)
+        if services:
+            files[f"containers/{group.name}.yaml"] = GenerationFile(render_project(plan, group.name, services), 0o600)
     files[f"{UNITS}{platform_slice(plan.platform)}"] = _render_limits(f"Limits of {plan.platform}", None)
     text = render_template(
         "agent_runtime/group.target.j2",
@@ -77,10 +96,12 @@ def build_generation(platform: Platform, plan: HostPlan, release: str, systemd_v
         wanted_by="multi-user.target",
     )
     files[f"{UNITS}{platform_target(plan.platform)}"] = GenerationFile(text)
+    links = ["instances", *(["containers"] if any(group.container for group in plan.groups) else [])]
+    links += [group.configuration.file for group in plan.groups if group.configuration]
     document = {
         "release": release,
         "target": platform_target(plan.platform),
-        "links": ["instances", *(group.configuration.file for group in plan.groups if group.configuration)],
+        "links": links,
         "phases": [list(phase) for phase in plan.phases],
         "inputs": inputs,
         "timeouts": {"ready": platform.runtime.ready_timeout, "stop": platform.runtime.stop_timeout},
@@ -94,8 +115,8 @@ def build_generation(platform: Platform, plan: HostPlan, release: str, systemd_v
     return Generation(name, files, document)
 
 
-def _render_limits(description: str, group: GroupPlan | None) -> GenerationFile:
-    limits = group.limits if group else ()
+def _render_limits(description: str, group: GroupPlan | None, filters: tuple[Setting, ...] = ()) -> GenerationFile:
+    limits = (*group.limits, *filters) if group else ()
     return GenerationFile(render_template("agent_runtime/limits.slice.j2", description=description, limits=limits))
 
 
@@ -117,12 +138,14 @@ def _render_process(
     description = group.description
     if not process.process.packed:
         description = agents[process.process.agents[0].agent].description or description
+    kind = "container" if group.container else "agent"
     text = render_template(
-        "agent_runtime/agent@.service.j2",
+        f"agent_runtime/{kind}@.service.j2",
         description=escape_unit_text(description),
         unit=unit,
         group=group,
         platform=plan.platform,
+        package=package_name(plan.platform),
         module=process.module,
         restart=runtime.restart,
         stepped_restart=systemd_version >= STEPPED_RESTART_VERSION,
@@ -136,8 +159,43 @@ def _render_process(
     return {f"{UNITS}{unit}@.service": GenerationFile(text)}
 
 
+def _describe_supervision(platform: Platform, process: ProcessPlan) -> dict[str, GenerationFile]:
+    """What the unit of a container reads: where everything is that the container needs."""
+    unit = process.process.unit_name
+    group = process.group
+    project = project_name(platform.platform, group.name)
+    folder = f"/etc/groundwork/{platform.platform}"
+    document = {
+        "unit": unit.removesuffix(".service"),
+        "service": service_name(unit),
+        "project": project,
+        "network": project,
+        "compose": f"{folder}/containers/{group.name}.yaml",
+        "user": group.user,
+        "secrets": {name: f"{folder}/credentials/{name}" for name in process.credentials},
+        "state": f"/var/lib/{group.user}",
+        "log_file": group.log_file.path if group.log_file else "",
+        "stop_seconds": platform.runtime.stop_timeout,
+        **list_copies(platform.platform, unit, group.configuration.file if group.configuration else None),
+    }
+    name = f"containers/{unit.removesuffix('.service')}.json"
+    return {name: GenerationFile(json.dumps(document, indent=2, sort_keys=True) + "\n", 0o600)}
+
+
+def describe_container(
+    platform: Platform, process: ProcessPlan, container: ContainerPlan, release: str, image: str
+) -> dict[str, Any]:
+    """The compose service of one process."""
+    own = f"/opt/groundwork/{platform.platform}/releases/{release}/bin/python"
+    return describe_service(platform, process, container, image, own if container.source == "runtime" else "")
+
+
 def _add_instance(
-    files: dict[str, GenerationFile], plan: HostPlan, process: ProcessPlan, release: str
+    files: dict[str, GenerationFile],
+    plan: HostPlan,
+    process: ProcessPlan,
+    release: str,
+    services: Mapping[str, dict[str, Any]],
 ) -> dict[str, Any]:
     """Add one instance's own files, and return what the host judges by whether it has to be restarted."""
     unit = process.process.unit_name
@@ -146,6 +204,7 @@ def _add_instance(
     read = [instance]
     if process.group.configuration:
         read.append(process.group.configuration.file)
+    service = services.get(service_name(unit))
     data: dict[str, Any] = {
         "platform": plan.platform,
         "after": process.after,
@@ -155,7 +214,13 @@ def _add_instance(
         "addresses": process.addresses,
     }
     template = files[f"{UNITS}{process.process.unit}@.service"].content
-    parts = [release, template, json.dumps(data, sort_keys=True), *(files[path].content for path in read)]
+    own = [release, template]
+    if service is not None:
+        # The container has its environment and its secrets from the compose project. Another's image does not change
+        # with the release of the runtime package.
+        data |= {"assignments": [], "secret_files": [], "credentials": [], "addresses": None}
+        own = [template, json.dumps(service, sort_keys=True), files[f"containers/{unit[:-8]}.json"].content]
+    parts = [*own, json.dumps(data, sort_keys=True), *(files[path].content for path in read)]
     revision = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     text = render_template("agent_runtime/instance.conf.j2", revision=revision, **data)
     files[f"{UNITS}{unit}.d/50-groundwork.conf"] = GenerationFile(text)

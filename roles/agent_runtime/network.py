@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from groundwork.topology.model import Process, Topology
+from roles.agent_runtime.resources import Setting
+
+if TYPE_CHECKING:
+    from roles.agent_runtime.plan import GroupPlan, ProcessPlan
 
 
 def permitted_addresses(topology: Topology, process: Process) -> tuple[str, ...] | None:
@@ -33,3 +39,18 @@ def _is_network(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def filter_addresses(group: GroupPlan, members: Sequence[ProcessPlan]) -> tuple[Setting, ...]:
+    """Settings of a group's slice that keep its containers to their flows, as units do for processes.
+
+    The kernel asks them of every socket below the slice, also of one in a container's own network. The host's
+    container networks are in them, since what comes from the same host may come by way of their gateways.
+    """
+    if group.container is None or any(member.addresses is None for member in members):
+        return ()
+    allowed = sorted({address for member in members for address in member.addresses or ()})
+    return (
+        ("IPAddressDeny", "any"),
+        ("IPAddressAllow", " ".join(["localhost", group.container.pool, *allowed])),
+    )

@@ -25,14 +25,16 @@ def _read_status(platform: str) -> RuntimeStatus:
     return host.get_fact(Releases, platform=platform)
 
 
-def _command(platform: str, *arguments: str) -> str:
+def command(platform: str, *arguments: str) -> str:
+    """The command line of the host's own helper."""
     return shlex.join(["/usr/bin/python3", "-m", package_name(platform), platform, *arguments])
 
 
 _ENVIRONMENT = {"PYTHONPATH": LIBRARY, "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def _prefix() -> str:
+def command_prefix() -> str:
+    """What comes before the helper's command line: the environment it needs."""
     return "env " + " ".join(f"{key}={value}" for key, value in _ENVIRONMENT.items())
 
 
@@ -54,7 +56,7 @@ def release(platform: str, wheelhouse: Wheelhouse) -> Generator[PyinfraCommand, 
     yield StringCommand(MAKE_UPLOADS)
     yield FileUploadCommand(str(wheelhouse.archive), archive)
     arguments = ("install", wheelhouse.release, archive, wheelhouse.digest)
-    yield StringCommand(_prefix(), _command(platform, *arguments))
+    yield StringCommand(command_prefix(), command(platform, *arguments))
 
 
 def _show_differences(platform: str, generation: Generation, status: RuntimeStatus) -> None:
@@ -86,7 +88,7 @@ def generation(platform: str, generation: Generation) -> Generator[PyinfraComman
     if state.config.DIFF:
         _show_differences(platform, generation, status)
     content = ScriptInput(json.dumps(generation.document).encode())
-    decode = f"base64 -d | {_prefix()} {_command(platform, 'stage', generation.name)}"
+    decode = f"base64 -d | {command_prefix()} {command(platform, 'stage', generation.name)}"
     yield StringCommand(decode, _stdin=content)  # type: ignore[arg-type]
 
 
@@ -114,4 +116,4 @@ def switch(
             host.log(lag, logger.info)
     options = " ".join(f"--setenv={key}={value}" for key, value in _ENVIRONMENT.items())
     run = f"systemd-run --quiet --wait --pipe --collect {options} --description='Switch {platform}' --"
-    yield StringCommand(run, _command(platform, "switch", generation.name))
+    yield StringCommand(run, command(platform, "switch", generation.name))

@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from groundwork.manifest.agents import LogFile
+from groundwork.manifest.agents import LogFile, Resources
 from groundwork.manifest.platform import Platform
 from groundwork.problems import Problem, ProblemError
 from groundwork.topology.accounts import user_name
@@ -14,6 +14,7 @@ from groundwork.topology.model import Process, Topology
 from groundwork.topology.order import process_dependencies
 from groundwork.topology.secrets import process_secrets
 from roles.agent_runtime.accounts import group_slice, group_target
+from roles.agent_runtime.containers import ContainerPlan, plan_container
 from roles.agent_runtime.environment import Variables, process_variables, render_configuration, render_instance
 from roles.agent_runtime.network import permitted_addresses
 from roles.agent_runtime.resources import Setting, add_limits, list_limits
@@ -46,6 +47,8 @@ class GroupPlan:
     uses_gpu: bool
     configuration: ConfigurationPlan | None
     log_file: LogFile | None
+    container: ContainerPlan | None = None
+    """None for a group of processes."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class ProcessPlan:
     process: Process
     group: GroupPlan
     module: str
+    resources: Resources
     limits: tuple[Setting, ...]
     after: tuple[str, ...]
     variables: Variables = field(hash=False)
@@ -104,9 +108,6 @@ def _check_groups(platform: Platform, names: list[str]) -> Iterator[Problem]:
     folders: dict[str, str] = {}
     for name in names:
         group = platform.groups[name]
-        if group.mode == "container":
-            message = "groups of containers cannot be deployed yet"
-            yield Problem(message, key=f"groups.{name}.mode", given="container", allowed="process")
         if group.log_file:
             folder = posixpath.dirname(group.log_file.path)
             other = folders.setdefault(folder, name)
@@ -121,6 +122,7 @@ def _plan_group(platform: Platform, topology: Topology, host: str, name: str) ->
     cards = sum(card.count for card in machine.gpus) if machine else 0
     devices = list_devices(group.gpu.card, max(1, cards)) if group.gpu else ()
     configuration = None
+    container = plan_container(platform, topology, host, group)
     if group.configuration:
         declared = group.configuration
         try:
@@ -141,6 +143,7 @@ def _plan_group(platform: Platform, topology: Topology, host: str, name: str) ->
         uses_gpu=bool(devices),
         configuration=configuration,
         log_file=group.log_file,
+        container=container,
     )
 
 
@@ -153,11 +156,13 @@ def _plan_process(
         variables, secret_files = process_variables(platform, topology, process)
     except ValueError as error:
         raise ProblemError([Problem(f"cannot be put into the environment: {error}", key=key)]) from None
+    resources = add_limits([agents[name].resources for name in {a.agent: None for a in process.agents}])
     return ProcessPlan(
         process=process,
         group=group,
+        resources=resources,
         module=platform.runtime.launcher or process.agents[0].module,
-        limits=list_limits(add_limits([agents[name].resources for name in {a.agent: None for a in process.agents}])),
+        limits=list_limits(resources),
         after=after,
         variables=variables,
         secret_files=secret_files,

@@ -21,7 +21,8 @@ NOBODY = "runuser -u nobody --"
 
 
 def processes(site: Site, host: InventoryHost) -> tuple[Process, ...]:
-    return site.topology.processes_on(host.name)
+    """Those that are processes of the host; for containers see test_container_engine.py."""
+    return tuple(process for process in site.topology.processes_on(host.name) if not process.in_container)
 
 
 def show(host: Host, unit: str, *properties: str) -> dict[str, str]:
@@ -51,7 +52,7 @@ def test_strangers_get_no_answer(site: Site, host: Host, host_model: InventoryHo
     known = {known.address for known in site.inventory.hosts}
     if here in known or f" {here}:" not in host.check_output("ss -Htn state established"):
         pytest.skip("this machine is no stranger to the host, or reaches it by way of another")
-    for process in processes(site, host_model):
+    for process in site.topology.processes_on(host_model.name):
         if _calls_names(site, process):
             continue
         for agent in (a for a in process.agents if a.port is not None):

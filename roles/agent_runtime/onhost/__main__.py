@@ -1,4 +1,4 @@
-"""``python3 -m <package> PLATFORM status|install|stage|switch``: what the controller asks of a host."""
+"""``python3 -m <package> PLATFORM status|install|stage|switch|image-...``: what the controller asks of a host."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .generations import CheckError, find_damage, list_generations, stage_generation
+from .images import build_base, build_folder, build_release, pull_image
 from .layout import Layout, read_link
 from .releases import InstallError, install_release, list_releases
 from .switching import Switch
@@ -37,6 +38,18 @@ def report_status(layout: Layout) -> dict[str, object]:
     }
 
 
+def _handle_images(layout: Layout, given: argparse.Namespace) -> None:
+    match given.action:
+        case "image-base":
+            build_base(layout.root, given.tag, given.packages)
+        case "image-release":
+            build_release(layout, given.tag, given.base, given.release)
+        case "image-build":
+            build_folder(layout, given.tag, given.archive)
+        case "image-pull":
+            pull_image(given.image, given.key, given.tag)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Do what is asked; 0 when it is done, 1 with the reason when it could not be."""
     parser = argparse.ArgumentParser(prog="agent_runtime", description=__doc__)
@@ -50,6 +63,18 @@ def main(arguments: list[str] | None = None) -> int:
     install.add_argument("digest")
     actions.add_parser("stage").add_argument("generation")
     actions.add_parser("switch").add_argument("generation")
+    base = actions.add_parser("image-base")
+    base.add_argument("tag")
+    base.add_argument("packages", nargs="+")
+    release = actions.add_parser("image-release")
+    for name in ("tag", "base", "release"):
+        release.add_argument(name)
+    build = actions.add_parser("image-build")
+    build.add_argument("tag")
+    build.add_argument("archive", type=Path)
+    pull = actions.add_parser("image-pull")
+    for name in ("image", "key", "tag"):
+        pull.add_argument(name)
     given = parser.parse_args(arguments)
     layout = Layout(given.platform, given.root)
     try:
@@ -59,6 +84,8 @@ def main(arguments: list[str] | None = None) -> int:
         with layout.locked():
             if given.action == "install":
                 install_release(layout, given.release, given.archive, given.digest)
+            elif given.action.startswith("image-"):
+                _handle_images(layout, given)
             elif given.action == "stage":
                 stage_generation(layout, given.generation, json.load(sys.stdin))
             else:

@@ -129,14 +129,6 @@ def test_instance_files_say_what_a_process_can_do_without(case: Any) -> None:
     }
 
 
-def test_containers_are_refused(case: Any) -> None:
-    case.group["mode"] = "container"
-    case.group["container"] = {"image": "example/agents"}
-    with pytest.raises(ProblemError) as raised:
-        plan_host(case.platform, case.topology, "app")
-    assert [problem.key for problem in raised.value.problems] == ["groups.prediction.mode"]
-
-
 def test_two_groups_do_not_share_a_log_folder(case: Any) -> None:
     case.manifest["groups"]["simulation"]["log_file"] = {"path": "/var/log/chorus/simulation.log"}
     with pytest.raises(ProblemError, match="is in the same folder as the one of group prediction"):
