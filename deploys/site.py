@@ -12,6 +12,7 @@ from roles.agent_runtime.deploy import agent_runtime
 from roles.artifacts.deploy import artifacts
 from roles.base.deploy import base
 from roles.consul.deploy import consul
+from roles.container_engine.deploy import container_engine, retire_container_engine
 from roles.firewall.deploy import firewall, open_firewall
 from roles.nats.deploy import nats
 from roles.pki.deploy import pki
@@ -33,7 +34,9 @@ redis(site)
 postgresql(site)
 nats(site)
 consul(site)
+container_engine(site)
 agent_runtime(site)
+retire_container_engine(site)
 reverse_proxy(site)
 scheduler(site)
 firewall(site)

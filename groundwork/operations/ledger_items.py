@@ -23,6 +23,7 @@ PREFIXES = (
     "/etc/systemd/",
     "/etc/nginx/",
     "/etc/redis/",
+    "/etc/docker/",
     "/etc/apt/",
     "/etc/cron.d/",
     "/etc/logrotate.d/",

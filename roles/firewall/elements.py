@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 
@@ -95,8 +95,18 @@ class Elements:
         return result
 
 
-def add_inbound(elements: Elements, flows: Iterable[Flow], host: str, addresses: Mapping[str, str]) -> None:
-    """Add what may come in to ``host``; what it sends itself goes over the loopback and needs no opening."""
+def add_inbound(
+    elements: Elements,
+    flows: Iterable[Flow],
+    host: str,
+    addresses: Mapping[str, str],
+    containers: Collection[str] = (),
+    pool: str = "",
+) -> None:
+    """Add what may come in to ``host``; what it sends itself goes over the loopback and needs no opening.
+
+    What the host's ``containers`` (units) send to the host comes in from ``pool``, the network of their addresses.
+    """
     for flow in flows:
         if flow.destination_host != host:
             continue
@@ -104,6 +114,8 @@ def add_inbound(elements: Elements, flows: Iterable[Flow], host: str, addresses:
             elements.add_network("", flow.source_network, flow.protocol, flow.port)
         elif flow.source_host != host:
             elements.add_peer("", addresses[flow.source_host], flow.protocol, flow.port)
+        elif flow.source_unit in containers:
+            elements.add_network("", pool, flow.protocol, flow.port)
 
 
 def add_outbound(

@@ -10,6 +10,7 @@ from groundwork.manifest.platform import Platform
 from groundwork.operations.ledger_items import Item
 from groundwork.operations.rendering import render_template
 from groundwork.problems import Problem, ProblemError
+from groundwork.topology.containers import container_pool, container_processes
 from groundwork.topology.model import Topology
 from groundwork.topology.roles import CONTROLLER
 from roles.firewall.elements import Declaration, Elements, add_inbound, add_outbound, declare_sets, is_address
@@ -135,7 +136,10 @@ def _collect(
     elements = Elements()
     inside = topology.inventory.group(CONTROLLER)
     elements.add_single("controllers", [*controllers, *(one.address for one in inside if is_address(one.address))])
-    add_inbound(elements, topology.flows, host, {one.name: one.address for one in topology.hosts})
+    containers = {process.unit_name for process in container_processes(topology, host)}
+    pool = container_pool(topology.inventory.host(host)) if containers else ""
+    addresses = {one.name: one.address for one in topology.hosts}
+    add_inbound(elements, topology.flows, host, addresses, containers, pool)
     if platform.firewall.outbound == "deny":
         add_outbound(elements, topology.flows, host, platform.firewall.destinations.values(), resolvers)
         if host in {one.name for one in inside}:

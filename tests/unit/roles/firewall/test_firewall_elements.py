@@ -124,3 +124,17 @@ def test_addresses_are_ordered_as_numbers() -> None:
 def test_an_unknown_address_is_an_error(outbound: bool) -> None:
     with pytest.raises(ValueError, match="does not appear to be"):
         Elements().add_peer("out_" if outbound else "", "host.example.org", "tcp", 80)
+
+
+def test_what_containers_send_to_their_own_host_comes_from_their_networks() -> None:
+    flows = [make_flow("a", "a", 80), make_flow("a", "b", 443), make_flow("a", "a", 22, "udp")]
+    elements = Elements()
+    add_inbound(elements, flows, "a", ADDRESSES, {"u"}, "172.30.0.0/16")
+    sets = elements.collect(declare_sets(outbound=False))
+    assert admits(sets, "172.30.4.2", "tcp", 80)
+    assert admits(sets, "172.30.4.2", "udp", 22)
+    assert not admits(sets, "172.30.4.2", "tcp", 443)
+    assert not admits(sets, "172.31.4.2", "tcp", 80)
+    processes = Elements()
+    add_inbound(processes, flows, "a", ADDRESSES, {"another"}, "172.30.0.0/16")
+    assert not admits(processes.collect(declare_sets(outbound=False)), "172.30.4.2", "tcp", 80)

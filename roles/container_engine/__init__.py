@@ -1,0 +1,1 @@
+"""Role container_engine: Docker from Debian, hardened, on hosts whose agent groups run as containers."""
