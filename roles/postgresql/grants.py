@@ -8,8 +8,8 @@ from typing import Any
 from groundwork.problems import Problem, ProblemError
 from roles.postgresql.access import owner_of
 from roles.postgresql.partitions import DEFINITION, DEFINITION_DIGEST
-from roles.postgresql.plan import Server
 from roles.postgresql.quoting import quote_name, quote_text
+from roles.postgresql.server import Server
 from roles.postgresql.statements import compare_grants
 
 EMPTY: Mapping[str, Any] = {

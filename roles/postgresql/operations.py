@@ -16,8 +16,8 @@ from roles.postgresql.access import owner_of
 from roles.postgresql.facts import Answer, Checksums, PathExists, Streaming, build_psql
 from roles.postgresql.migrations import COMPLETE, Migration, build_script, choose_pending
 from roles.postgresql.partitions import plan_partitions
-from roles.postgresql.plan import CLUSTER, Server
 from roles.postgresql.quoting import quote_name, quote_text
+from roles.postgresql.server import CLUSTER, Server
 from roles.postgresql.statements import (
     EMPTY,
     build_removal,

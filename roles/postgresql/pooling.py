@@ -9,7 +9,8 @@ from groundwork.authority import paths
 from groundwork.facts.packages import InstalledPackages
 from groundwork.operations import systemd_units, validated_files
 from groundwork.operations.rendering import render_template
-from roles.postgresql import access, facts, plan
+from roles.postgresql import access, facts
+from roles.postgresql.server import DROP_IN, POOL_FOLDER, POOL_SOCKETS, POOL_UNIT, Server, helpers_folder
 from roles.postgresql.sizing import RESERVED_CONNECTIONS
 from roles.postgresql.versions import keeps_prepared_statements
 
@@ -17,13 +18,13 @@ from roles.postgresql.versions import keeps_prepared_statements
 SPARE_DESCRIPTORS = 1024
 
 
-def run_pool(server: plan.Server) -> None:
+def run_pool(server: Server) -> None:
     """Set up PgBouncer on the primary's host."""
     pool = server.declared.pgbouncer
     assert pool is not None
-    folder, unit = plan.POOL_FOLDER, server.pool_identity
+    folder, unit = POOL_FOLDER, server.pool_identity
     files.directory(name="Make PgBouncer's folder", path=folder, user="root", group="postgres", mode="0750")
-    tried = f"{plan.helpers_folder(server.platform)}/pgbouncer-try"
+    tried = f"{helpers_folder(server.platform)}/pgbouncer-try"
     validated_files.validated_template(
         name="Install pgbouncer-try",
         src="postgresql/pgbouncer-try.j2",
@@ -37,7 +38,7 @@ def run_pool(server: plan.Server) -> None:
         "server": server,
         "pool": pool,
         "folder": folder,
-        "sockets": plan.POOL_SOCKETS,
+        "sockets": POOL_SOCKETS,
         "certificate": paths.certificate(server.platform, unit),
         "key": paths.key(server.platform, unit),
         "bundle": paths.bundle(server.platform),
@@ -66,26 +67,26 @@ def run_pool(server: plan.Server) -> None:
     descriptors = pool.maximum_client_connections + server.sizes.max_connections + SPARE_DESCRIPTORS
     sandbox = systemd_units.dropin(
         name="Sandbox PgBouncer",
-        unit=plan.POOL_UNIT,
-        dropin=plan.DROP_IN,
+        unit=POOL_UNIT,
+        dropin=DROP_IN,
         content=render_template("postgresql/pgbouncer.conf.j2", **data, clients=clients, descriptors=descriptors),
     )
-    drop_in = f"{systemd_units.FOLDER}/{plan.POOL_UNIT}.d/{plan.DROP_IN}"
+    drop_in = f"{systemd_units.FOLDER}/{POOL_UNIT}.d/{DROP_IN}"
     systemd_units.service(
         name="Run PgBouncer",
-        units=plan.POOL_UNIT,
+        units=POOL_UNIT,
         restart_inputs=[drop_in, f"{folder}/listen.ini", "/usr/sbin/pgbouncer"],
         after=[sandbox, written[2]],
     )
     systemd_units.service(
         name="Have PgBouncer read its settings and certificates",
-        units=plan.POOL_UNIT,
+        units=POOL_UNIT,
         enabled=None,
         reload_inputs=[*(f"{folder}/{name}" for name in texts), *server.pool_inputs],
         after=[*written[:2], written[3]],
     )
 
 
-def share_connections(server: plan.Server) -> int:
+def share_connections(server: Server) -> int:
     """Connections that the pool may open to one database, so that all together leave some for everything else."""
     return max(1, (server.sizes.max_connections - RESERVED_CONNECTIONS) // len(server.declared.databases))

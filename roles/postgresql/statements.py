@@ -8,8 +8,8 @@ from typing import Any
 from groundwork.manifest.services import PostgresqlService
 from groundwork.problems import Problem, ProblemError
 from roles.postgresql.access import REPLICATION, Login, owner_of
-from roles.postgresql.plan import Server, slot_name
 from roles.postgresql.quoting import quote_name, quote_text
+from roles.postgresql.server import Server, slot_name
 
 Catalog = Mapping[str, Any]
 EMPTY: Catalog = {"roles": {}, "databases": {}, "slots": [], "recovering": False}

@@ -19,6 +19,7 @@ from roles.redis import joining, membership, plan
 from roles.redis.access import REPLICATION
 from roles.redis.facts import HostMemory
 from roles.redis.operations import access_list, filter_in_effect, local_password
+from roles.redis.server import DROP_IN, NETWORK_DROP_IN, Server, helpers_folder, memory_setting
 
 PACKAGE_UNIT = "redis-server.service"
 
@@ -43,7 +44,7 @@ def redis(site: Site) -> None:
     ledger.finish(name="Remove what redis no longer declares", role=role, items=items)
 
 
-def _read_passwords(site: Site, one: plan.Server) -> dict[str, SecretValue]:
+def _read_passwords(site: Site, one: Server) -> dict[str, SecretValue]:
     """The passwords of a server's clients. Raises ProblemError where one is not set."""
     names = {access.client: credential_name(one.service, access.client) for access in one.access}
     return {client: site.secret(name) for client, name in names.items()}
@@ -63,7 +64,7 @@ def _prepare_host(platform: str) -> None:
     )
     validated_files.validated_file(
         name="Let Redis snapshot without reserving memory",
-        dest=plan.memory_setting(platform),
+        dest=memory_setting(platform),
         # redis.io, "Redis administration": without it the fork for a snapshot can fail.
         content="vm.overcommit_memory = 1\n",
     )
@@ -74,20 +75,20 @@ def _prepare_host(platform: str) -> None:
         validated_files.validated_template(
             name=f"Install {script}",
             src=f"redis/{script}.j2",
-            dest=f"{plan.helpers_folder(platform)}/{script}",
+            dest=f"{helpers_folder(platform)}/{script}",
             data={"platform": platform},
             mode="0755",
             check=["sh", "-n", "{candidate}"],
         )
 
 
-def _run_server(one: plan.Server, passwords: dict[str, SecretValue]) -> None:
+def _run_server(one: Server, passwords: dict[str, SecretValue]) -> None:
     label = one.instance
     files.directory(
         name=f"Make the data folder of {label}", path=one.data_folder, user="redis", group="redis", mode="0700"
     )
     secret = local_password(name=f"Make root's own password for {label}", path=one.operator_password)
-    script = f"{plan.helpers_folder(one.platform)}/redis-try"
+    script = f"{helpers_folder(one.platform)}/redis-try"
     users = access_list(
         name=f"Set the users of {label}",
         dest=one.access_list,
@@ -112,30 +113,30 @@ def _run_server(one: plan.Server, passwords: dict[str, SecretValue]) -> None:
     unit = systemd_units.dropin(
         name=f"Sandbox {label}",
         unit=one.unit,
-        dropin=plan.DROP_IN,
+        dropin=DROP_IN,
         content=render_unit(one),
     )
     systemd_units.dropin(
         name=f"Let in who may connect to {label}",
         unit=one.unit,
-        dropin=plan.NETWORK_DROP_IN,
+        dropin=NETWORK_DROP_IN,
         content=render_template("redis/network.conf.j2", server=one),
     )
     _start_server(one, [secret, configuration, unit], reloaded)
 
 
-def render_unit(one: plan.Server) -> str:
+def render_unit(one: Server) -> str:
     """What Debian's template of a unit lacks for one server."""
     place = f"{one.address}:{one.port}"
     start, stop = (
         " ".join(membership.command(one.platform, one.service, one.mode, *words, one.memory_of_role))
         for words in (("start", place, one.role), ("stop", place))
     )
-    helpers = plan.helpers_folder(one.platform)
+    helpers = helpers_folder(one.platform)
     return render_template("redis/unit.conf.j2", server=one, helpers=helpers, start=start, stop=stop)
 
 
-def _write_login(one: plan.Server, password: SecretValue) -> OperationMeta:
+def _write_login(one: Server, password: SecretValue) -> OperationMeta:
     # Each byte by its number: no character of it can end the string or the line.
     escaped = "".join(f"\\x{byte:02x}" for byte in password.reveal().encode())
     return secret_files.secret_file(
@@ -147,7 +148,7 @@ def _write_login(one: plan.Server, password: SecretValue) -> OperationMeta:
     )
 
 
-def _start_server(one: plan.Server, inputs: list[OperationMeta], reloaded: list[OperationMeta]) -> None:
+def _start_server(one: Server, inputs: list[OperationMeta], reloaded: list[OperationMeta]) -> None:
     systemd_units.service(
         name=f"Run {one.instance}",
         units=one.unit,

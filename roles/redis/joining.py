@@ -15,7 +15,7 @@ from groundwork.topology.secrets import credential_name
 from roles.redis import membership
 from roles.redis.access import REPLICATION
 from roles.redis.operations import arranged, emptied
-from roles.redis.plan import ROLES, Server
+from roles.redis.server import ROLES, Server
 
 ONHOST = Path(__file__).parent / "onhost"
 

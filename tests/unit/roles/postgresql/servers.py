@@ -8,6 +8,7 @@ from groundwork.inventory import make_inventory
 from groundwork.manifest.platform import Platform
 from groundwork.topology import Topology, derive
 from roles.postgresql import plan
+from roles.postgresql.server import Server
 from roles.postgresql.sizing import GIBIBYTE, Resources
 
 HOST = Resources(8 * GIBIBYTE, 4, 100 * GIBIBYTE)
@@ -38,7 +39,7 @@ def make(needs: list[Any] | None = None, hosts: int = 1, **service: Any) -> tupl
     return platform, derive(platform, make_inventory(table, "inventory"), "test")
 
 
-def one_server(host: str = "data1", needs: list[Any] | None = None, hosts: int = 1, **service: Any) -> plan.Server:
+def one_server(host: str = "data1", needs: list[Any] | None = None, hosts: int = 1, **service: Any) -> Server:
     """The planned server of one host."""
     platform, topology = make(needs, hosts, **service)
     plan.check_platform(platform, topology)

@@ -10,11 +10,12 @@ from servers import make, one_server
 from groundwork.problems import ProblemError
 from roles.postgresql import access, plan
 from roles.postgresql.quoting import quote_field, quote_name, quote_text
+from roles.postgresql.server import Server
 
 POOL = {"port": 6432}
 
 
-def rules(server: plan.Server) -> list[str]:
+def rules(server: Server) -> list[str]:
     return access.render_access(server.node, server.declared, server.logins, server.replicas).splitlines()
 
 

@@ -8,8 +8,10 @@ from groundwork.operations.ledger_items import check_item
 from groundwork.operations.rendering import render_template
 from groundwork.problems import ProblemError
 from roles.postgresql import plan
-from roles.postgresql.deploy import PREFIXES, build_primary
+from roles.postgresql.configuring import build_primary
+from roles.postgresql.deploy import PREFIXES
 from roles.postgresql.pooling import share_connections
+from roles.postgresql.server import SOCKETS
 from roles.postgresql.sizing import RESERVED_CONNECTIONS, format_bytes
 from roles.postgresql.versions import choose_version, keeps_prepared_statements
 
@@ -82,7 +84,7 @@ def test_the_pool_leaves_connections_for_others() -> None:
 def test_settings_listen_on_the_declared_address_and_log_no_statement() -> None:
     server = one_server("data2", hosts=2)
     text = render_template(
-        "postgresql/settings.conf.j2", server=server, size=format_bytes, sockets=plan.SOCKETS,
+        "postgresql/settings.conf.j2", server=server, size=format_bytes, sockets=SOCKETS,
         certificate=paths.certificate("shop", server.identity), key=paths.key("shop", server.identity),
         bundle=paths.bundle("shop"), revocation_list=paths.revocation_list("shop"),
         primary=build_primary(server), slot="groundwork_data2",

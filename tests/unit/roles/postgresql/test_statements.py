@@ -11,7 +11,7 @@ from servers import one_server
 from groundwork.problems import ProblemError
 from roles.postgresql import grants
 from roles.postgresql.partitions import DEFINITION_DIGEST, plan_partitions
-from roles.postgresql.plan import slot_name
+from roles.postgresql.server import slot_name
 from roles.postgresql.statements import (
     EMPTY,
     LOGIN,

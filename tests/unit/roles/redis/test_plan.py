@@ -13,6 +13,7 @@ from groundwork.operations.rendering import render_template
 from groundwork.problems import ProblemError
 from groundwork.topology import Topology, derive
 from roles.redis import plan
+from roles.redis.server import Server
 
 MEBIBYTE = 1024**2
 
@@ -43,7 +44,7 @@ def make(service: dict[str, Any], addresses: tuple[str, str, str]) -> tuple[Plat
 ADDRESSES = ("10.0.0.1", "10.0.0.2", "10.0.0.3")
 
 
-def one_server(**service: Any) -> plan.Server:
+def one_server(**service: Any) -> Server:
     platform, topology = make(service, ADDRESSES)
     plan.check_platform(platform, topology)
     (server,) = plan.plan_servers(platform, topology, "data", 8 * 1024**3)
