@@ -6,16 +6,20 @@ import json
 import re
 import shlex
 import time
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from testinfra.host import Host
 
 from groundwork.authority import paths
+from groundwork.authority.creation import Issuer, create_intermediate, create_root
+from groundwork.authority.leaves import make_leaf
 from groundwork.inventory import InventoryHost
 from groundwork.manifest.agents import Resources
 from groundwork.site import Site
 from groundwork.topology.identities import OPERATOR
-from groundwork.topology.model import AgentInstance, Process
+from groundwork.topology.model import AgentInstance, Identity, Process
 
 NOBODY = "runuser -u nobody --"
 # Prints the status code and the start of the answer; Python is there, curl may not be.
@@ -116,6 +120,41 @@ def test_agents_answer_nobody_without_a_certificate(site: Site, host: Host, host
         assert refused.stdout == ""
         plain = host.run(shlex.join(["python3", "-c", script, url.replace("https:", "http:"), "", "", authority]))
         assert plain.rc != 0, f"{agent.agent} {agent.replica} answers in plain text"
+
+
+def test_agents_refuse_foreign_and_expired_certificates(site: Site, host: Host, host_model: InventoryHost) -> None:
+    agents = listening(site, host_model)
+    if not agents:
+        pytest.skip("no agent listens")
+    now, authority = datetime.now(UTC), paths.bundle(site.platform.platform)
+    operator = next(i for i in site.topology.identities if (i.host, i.unit) == (host_model.name, OPERATOR))
+    foreign = create_intermediate(create_root(site.environment, "other", now), site.environment, "other", now)
+    own, short = site.authority.issuer(), timedelta(minutes=1)
+    folder = host.check_output("mktemp -d /run/groundwork-verify-XXXXXX")
+    try:
+        for name, issuer, start in (
+            ("foreign", foreign, now),
+            ("expired", own, now - 3 * short),
+            ("valid", own, now),
+        ):
+            pem = forge(issuer, operator, start, short)
+            host.run(f"umask 077; printf %s {shlex.quote(pem)} > {folder}/{name}.pem")
+            for agent in agents:
+                url = f"https://{agent.address}:{agent.port}{agent.health_path}"
+                file = f"{folder}/{name}.pem"
+                answer = host.run(shlex.join(["python3", "-c", REQUEST, url, file, file, authority]))
+                # The valid one shows that it is the issuer and the time that are refused.
+                assert (answer.rc == 0) is (name == "valid"), f"{agent.agent} {agent.replica}: {name}: {answer.stderr}"
+                assert (answer.stdout != "") is (name == "valid")
+    finally:
+        host.check_output(f"rm -rf -- {folder}")
+
+
+def forge(issuer: Issuer, identity: Identity, start: datetime, life: timedelta) -> str:
+    """A throw-away certificate with its key and its issuer's."""
+    leaf, key = make_leaf(issuer, identity, start, life)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return b"".join((private, leaf.public_bytes(Encoding.PEM), issuer.certificate.public_bytes(Encoding.PEM))).decode()
 
 
 def test_agents_listen_on_their_address_only(site: Site, host: Host, host_model: InventoryHost) -> None:

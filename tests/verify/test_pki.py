@@ -10,6 +10,8 @@ from ipaddress import ip_address
 import pytest
 from testinfra.host import Host
 
+from groundwork.authority.requests import check_request
+from groundwork.problems import ProblemError
 from groundwork.site import Site
 from groundwork.topology.model import Identity
 
@@ -136,6 +138,31 @@ def test_the_authoritys_keys_are_not_here(host: Host, site: Site, root: str) -> 
     assert found == ""
     keys = host.check_output("grep -rlE 'PRIVATE KEY' %s/certificates %s/authority", root, root).splitlines()
     assert [path for path in keys if not path.endswith("/key.pem")] == []
+
+
+def test_requests_for_foreign_names_are_refused(host: Host, identities: list[Identity], site: Site) -> None:
+    """What a host that was broken into would try: its own key and subject, and one name that is another's."""
+    names = {name for other in site.topology.identities for name in (*other.dns_names, other.uri)}
+    for identity in identities:
+        own = {f"DNS:{name}" for name in identity.dns_names} | {f"IP:{address}" for address in identity.ip_addresses}
+        own |= {f"URI:{identity.uri}"}
+        stranger = min(names - {*identity.dns_names, identity.uri}, default="stranger")
+        foreign = f"URI:{stranger}" if stranger.startswith("spiffe:") else f"DNS:{stranger}"
+        for asked, refused in ((own, ""), (own | {foreign}, stranger), (own - {f"URI:{identity.uri}"}, identity.uri)):
+            pem = make_request(host, identity, asked)
+            if refused:
+                with pytest.raises(ProblemError, match=re.escape(refused)):
+                    check_request(pem, identity)
+            else:
+                # It is the name that is refused, not the request.
+                check_request(pem, identity)
+
+
+def make_request(host: Host, identity: Identity, names: set[str]) -> bytes:
+    """A certificate request with these names and a key of the moment, which goes nowhere."""
+    options = f"-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout /dev/null -subj /CN={identity.account}"
+    command = f"openssl req -new {options} -addext %s 2>/dev/null"
+    return str(host.check_output(command, f"subjectAltName={','.join(sorted(names))}")).encode()
 
 
 def test_at_most_two_certificates_are_kept_and_no_foreign_identity(

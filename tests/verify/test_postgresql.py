@@ -376,9 +376,12 @@ def test_the_server_itself_takes_the_pool_and_nobody_else(host: Host, site: Site
         assert "answers" in speak(host, user=group, database=database, **pool, **way)
         own = identity(site, name, group)
         assert refused(speak(reach(site, name), user=group, database=database, **own, **way), "connect", "login")
+    bare = {"authority": pool["authority"]}
     for user in ("postgres", "pgbouncer", "_replication"):
         for database in declared(site, primary).databases:
             assert refused(speak(host, user=user, database=database, **pool, **way), "login")
+            assert refused(speak(host, user=user, database=database, **bare, **way), "tls", "login")
+            assert refused(speak(host, user=user, database=database, tls=False, **way), "login")
 
 
 def test_the_pool_is_administered_by_its_socket_only(host: Host, site: Site, primary: ServiceNode) -> None:

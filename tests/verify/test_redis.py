@@ -116,6 +116,14 @@ def group_clients(site: Site, node: ServiceNode) -> Iterator[tuple[str, list[str
         yield client, patterns or readable, bool(patterns)
 
 
+def patterns_of(site: Site, node: ServiceNode, client: str) -> list[str]:
+    """Key patterns that a group may read, or read and write."""
+    group = site.platform.groups[client]
+    needs = [*group.needs, *(need for agent in group.agents.values() for need in agent.needs)]
+    default = [f"{site.platform.platform}:*"]
+    return [pattern for need in needs if need.name == node.service for pattern in need.keys or default]
+
+
 def test_units_run_and_start_with_the_host(host: Host, site: Site, nodes: tuple[ServiceNode, ...]) -> None:
     for node in nodes:
         service = host.service(f"redis-server@{instance(site, node)}")
@@ -203,6 +211,20 @@ def test_groups_cannot_touch_other_keys(host: Host, site: Site, nodes: tuple[Ser
             commands: list[list[Word]] = [["GET", key], ["SET", key, "seen", "EX", "5"], ["PUBLISH", key, "seen"]]
             answers = speak(host, site, node, login(site, node, client), *commands)
             assert [str(answer).split()[0] for answer in answers] == ["OK", "-NOPERM", "-NOPERM", "-NOPERM"]
+
+
+def test_groups_cannot_touch_each_others_keys(host: Host, site: Site, nodes: tuple[ServiceNode, ...]) -> None:
+    for node in nodes:
+        named = {client: set(patterns_of(site, node, client)) for client, _, _ in group_clients(site, node)}
+        for client, own in named.items():
+            others = sorted(set().union(*named.values()) - own)
+            keys = [pattern.replace("*", f"groundwork-verify-{secrets.token_hex(8)}") for pattern in others]
+            for key in keys:
+                if any(fnmatchcase(key, pattern) for pattern in own):
+                    continue
+                commands: list[list[Word]] = [["GET", key], ["SET", key, "seen", "EX", "5"]]
+                answers = speak(host, site, node, login(site, node, client), *commands)
+                assert [str(answer).split()[0] for answer in answers] == ["OK", "-NOPERM", "-NOPERM"], (client, key)
 
 
 # DEBUG is switched off for everybody, which Redis says before it looks at who asks.
