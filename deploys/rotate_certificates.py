@@ -3,13 +3,15 @@
     pyinfra inventories/lab.py deploys/rotate_certificates.py
     groundwork certs rotate ENV
 
-The roles here are those of site.py that hold certificates in memory; they reload, and restart nothing that is as
-declared. Agents watch their own files.
+The roles here are those of site.py whose services hold certificates in memory; they reload, and restart nothing that is
+as declared. PostgreSQL and NATS only read their certificates: no migration runs. Agents watch their own files.
 """
 
 from groundwork.site import current_site
 from roles.consul.deploy import consul
+from roles.nats.deploy import nats_certificates
 from roles.pki.deploy import pki
+from roles.postgresql.deploy import postgresql_certificates
 from roles.redis.deploy import redis
 from roles.reverse_proxy.deploy import reverse_proxy
 
@@ -18,4 +20,6 @@ site = current_site()
 pki(site)
 redis(site)
 consul(site)
+postgresql_certificates(site)
+nats_certificates(site)
 reverse_proxy(site)

@@ -151,3 +151,20 @@ def service(
     yield from _systemctl("restart", stale)
     kept = [name for name in active if name not in stale]
     yield from _systemctl("reload", [n for n in kept if states[n].settled < reload_due or planned])
+
+
+@operation()
+def reloaded(units: str | Sequence[str], inputs: Sequence[str]) -> Generator[PyinfraCommand, None, None]:
+    """
+    Have running units read again what changed after their last start or reload; others are left as they are.
+
+    + units: one or several, with their suffix
+    + inputs: absolute paths of what they can read again while running
+    """
+    states = _read_states([units] if isinstance(units, str) else list(units))
+    times = host.get_fact(ChangeTimes, paths=list(inputs))
+    newest = _newest(times, inputs)
+    stale = [name for name, unit in states.items() if unit.is_active and unit.settled < newest]
+    yield from _systemctl("reload", stale)
+    if not stale:
+        host.noop("what runs has read them")

@@ -10,6 +10,7 @@ from pyinfra.api import deploy
 from pyinfra.api.operation import OperationMeta
 from pyinfra.operations import files
 
+from groundwork.facts.systemd_units import UnitState, UnitStates
 from groundwork.operations import apt, ledger, systemd_units, validated_files
 from groundwork.operations.refusals import refusing
 from groundwork.operations.rendering import render_template
@@ -37,6 +38,17 @@ def nats(site: Site) -> None:
     for one in servers:
         _run_server(one)
     ledger.finish(name="Remove what nats no longer declares", role=role, items=items)
+
+
+@deploy("Load NATS's certificates")
+def nats_certificates(site: Site) -> None:
+    """Have the host's servers of NATS read certificates and trust again; nothing else is looked at."""
+    with refusing():
+        plan.check_platform(site.platform, site.topology)
+        servers = plan.plan_servers(site.platform, site.topology, host.name)
+    for one in servers:
+        if host.get_fact(UnitStates, units=[one.unit]).get(one.unit, UnitState()).is_active:
+            _load(one, [])
 
 
 def _prepare_host(platform: str) -> None:
@@ -114,13 +126,17 @@ def _start_server(one: plan.Server, clients: OperationMeta, others: list[Operati
         after=others,
         _serial=bool(one.members),
     )
+    _load(one, [clients])
+
+
+def _load(one: plan.Server, after: list[OperationMeta]) -> None:
     operations.loaded_configuration(
         name=f"Have {one.instance} read its users and certificates",
         unit=one.unit,
         helper=one.helper,
         port=one.declared.monitoring_port,
         paths=one.reload_inputs,
-        after=[clients],
+        after=after,
         _serial=bool(one.members),
     )
 

@@ -38,16 +38,7 @@ PREFIXES = (*plan.LEDGER_PREFIXES, "/etc/postgresql-common/")
 def postgresql(site: Site) -> None:
     """Set up the host's PostgreSQL, take away what it no longer has but data, and hold releases it is not fit for."""
     with refusing():
-        plan.check_platform(site.platform, site.topology)
-        server = plan.plan_server(
-            site.platform,
-            site.topology,
-            host.name,
-            host.get_fact(facts.HostResources),
-            host.get_fact(facts.Release),
-            host.get_fact(facts.OfferedVersions),  # type: ignore[arg-type]
-            host.get_fact(facts.ExistingVersions),  # type: ignore[arg-type]
-        )
+        server = _plan(site)
         files = read_files(site, server) if server and server.is_primary else {}
         if server and server.is_primary:
             _check_before(server, files)
@@ -65,6 +56,34 @@ def postgresql(site: Site) -> None:
     # Every host comes here before any goes on, so that releases are held after the migrations have run or failed.
     ledger.finish(name="Remove what postgresql no longer declares", role=role, items=items, prefixes=PREFIXES)
     hold_releases(site)
+
+
+@deploy("Load PostgreSQL's certificates")
+def postgresql_certificates(site: Site) -> None:
+    """Have the host's PostgreSQL and PgBouncer read certificates and trust again; nothing else is looked at."""
+    with refusing():
+        server = _plan(site)
+    if server is None:
+        return
+    systemd_units.reloaded(
+        name="Have PostgreSQL read its certificates", units=server.unit, inputs=server.certificate_inputs
+    )
+    if server.has_pool:
+        systemd_units.reloaded(name="Have PgBouncer read its certificates", units=POOL_UNIT, inputs=server.pool_inputs)
+
+
+def _plan(site: Site) -> Server | None:
+    """Return the host's server, None where it has none. Raises ProblemError."""
+    plan.check_platform(site.platform, site.topology)
+    return plan.plan_server(
+        site.platform,
+        site.topology,
+        host.name,
+        host.get_fact(facts.HostResources),
+        host.get_fact(facts.Release),
+        host.get_fact(facts.OfferedVersions),  # type: ignore[arg-type]
+        host.get_fact(facts.ExistingVersions),  # type: ignore[arg-type]
+    )
 
 
 def read_files(site: Site, server: Server) -> dict[str, tuple[Migration, ...]]:

@@ -146,3 +146,15 @@ def test_a_drop_in_is_judged_together_with_its_unit(tmp_path: Path, monkeypatch:
         Path(placement.candidate).write_text(content)
         done = subprocess.run(["sh", "-c", build_check(placement)], capture_output=True, text=True, check=False)
         assert (done.returncode == 0) is accepted, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "active", "expected"),
+    [(100.1, "active", ["systemctl reload -- a.service"]), (99.9, "active", []), (100.1, "inactive", [])],
+)
+def test_only_running_units_read_again_what_is_newer(
+    monkeypatch: pytest.MonkeyPatch, changed: float, active: str, expected: list[str]
+) -> None:
+    states = {"a.service": _state(active=active)}
+    install(monkeypatch, [systemd_units], {UnitStates: states, ChangeTimes: {"/a": changed}}, True)
+    assert list_commands(systemd_units.reloaded._inner(units="a.service", inputs=["/a", "/missing"])) == expected
