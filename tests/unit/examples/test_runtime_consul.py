@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agent_runtime.bus.connection import BusError
+from agent_runtime.bus.errors import BusError
 from agent_runtime.bus.lease import Lease
 from agent_runtime.instance import AgentEntry, Endpoint, Instance, Service
 from agent_runtime.secret import Secret

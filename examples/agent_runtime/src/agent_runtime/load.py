@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -188,7 +189,9 @@ async def _measure_messages(
         raise InstanceError(["--target ymera needs an instance with NATS and PostgreSQL"])
     await _wait_for_bus(services.bus, settings.nats_timeout)
     await services.database.check()
-    return await MessageLoad(services.bus, services.database, options).run()
+    load = MessageLoad(services.bus, services.database, options)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, load.stop)
+    return await load.run()
 
 
 async def _wait_for_bus(bus: Bus, seconds: float) -> None:

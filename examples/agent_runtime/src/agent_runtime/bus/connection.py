@@ -7,36 +7,29 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
-from nats.errors import Error as NatsError
 from nats.js.api import ConsumerConfig, KeyValueConfig, StreamConfig
 from nats.js.client import JetStreamContext
-from nats.js.errors import APIError, BucketNotFoundError, NotFoundError
+from nats.js.errors import BucketNotFoundError, NotFoundError
 from nats.js.kv import KeyValue
 
+from agent_runtime.bus.errors import FAILURES, BusError, guard, guard_missing
+from agent_runtime.bus.storing import Storing
 from agent_runtime.instance import Service
+from agent_runtime.pace import Pace
 from agent_runtime.tls import Tls
+from agent_runtime.work.messages import new_identifier
 
 log = logging.getLogger(__name__)
-Result = TypeVar("Result")
 Receive = Callable[[Msg], Awaitable[None]]
 RECONNECT_SECONDS = 0.25
 PING_SECONDS, UNANSWERED_PINGS = 10, 2
+# Messages that leave the process within this time leave together.
+GATHER_SECONDS = 0.005
 PENDING_BYTES = 16_777_216
-# What raises when NATS is away or refuses, besides this module's own BusError.
-FAILURES = (NatsError, OSError, TimeoutError)
-STREAM_FULL = 10077  # JSStreamStoreFailedF: "maximum messages exceeded" and "maximum messages per subject exceeded"
-
-
-class BusError(OSError):
-    """NATS did not answer, or refused; the caller may try again later."""
-
-
-class BusFullError(BusError):
-    """The stream holds as many messages as it may."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +62,13 @@ class Bus:
         self._client: Client | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._buckets: dict[str, KeyValue] = {}
+        self._pace = Pace(GATHER_SECONDS)
+        self._storing = Storing(f"{self.inbox}.stored.{new_identifier()}", self._send, timeout)
+        self._subscriptions.append(Subscription(self._storing.subject, self._storing.receive, ""))
+
+    async def _send(self, subject: str, payload: bytes, reply: str, headers: dict[str, str]) -> None:
+        await self._pace.wait()
+        await self.client.publish(subject, payload, reply=reply, headers=headers)
 
     def start(self) -> None:
         """Begin to connect, and connect anew whenever the connection was given up."""
@@ -157,6 +157,7 @@ class Bus:
 
     async def publish(self, subject: str, payload: bytes, reply: str = "") -> None:
         """Send without being told whether anybody received it. Raises BusError."""
+        await self._pace.wait()
         await guard(self.client.publish(subject, payload, reply=reply))
 
     async def store(self, subject: str, payload: bytes, identifier: str) -> None:
@@ -166,7 +167,7 @@ class Bus:
             BusFullError: the stream is full.
             BusError: not stored, or perhaps stored and not confirmed.
         """
-        await guard(self.jetstream.publish(subject, payload, headers={"Nats-Msg-Id": identifier}))
+        await guard(self._storing.store(subject, payload, identifier))
 
     async def find_stream(self, config: StreamConfig) -> None:
         """Look a stream up, and create it as described where there is none. Raises BusError.
@@ -215,28 +216,3 @@ class Bus:
                 if self._client.is_connected:
                     await self._client.flush(timeout=1)
                 await self._client.close()
-
-
-async def guard_missing(call: Awaitable[Result]) -> Result:
-    """Await a call of the library; turn its errors into BusError, but let NotFoundError through."""
-    try:
-        return await call
-    except (NotFoundError, BucketNotFoundError):
-        raise
-    except APIError as error:
-        # The library raises some of these without giving them the server's code and description.
-        text = str(getattr(error, "description", None) or error)
-        full = getattr(error, "err_code", None) == STREAM_FULL
-        raise (BusFullError if full else BusError)(text) from error
-    except FAILURES as error:
-        if isinstance(error, BusError):
-            raise
-        raise BusError(f"{type(error).__name__}: {error}") from error
-
-
-async def guard(call: Awaitable[Result]) -> Result:
-    """Await a call of the library; turn its errors into BusError."""
-    try:
-        return await guard_missing(call)
-    except (NotFoundError, BucketNotFoundError) as error:
-        raise BusError(f"{type(error).__name__}: {error}") from error

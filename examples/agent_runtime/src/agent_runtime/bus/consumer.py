@@ -13,7 +13,8 @@ from collections.abc import Awaitable, Callable
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig
 
-from agent_runtime.bus.connection import Bus, BusError, guard
+from agent_runtime.bus.connection import Bus
+from agent_runtime.bus.errors import BusError, guard
 from agent_runtime.bus.subjects import (
     WORKERS,
     dead_subject,
@@ -103,8 +104,8 @@ class BusConsumer:
         self._changed.clear()
         if self._asked and time.monotonic() - self._asked_at > PULL_SECONDS + 2:
             self._asked = 0  # neither requests nor an end came: the pull itself was lost
-        room = self._concurrency - len(self._running) - self._asked
-        if room >= max(1, self._concurrency // 4) and self._is_open():
+        room = self._find_room()
+        if room and self._is_open():
             expires = int(PULL_SECONDS * 1e9)
             payload = json.dumps({"batch": room, "expires": expires}).encode()
             subject = f"$JS.API.CONSUMER.MSG.NEXT.{request_stream(self._agent)}.{WORKERS}"
@@ -114,6 +115,11 @@ class BusConsumer:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(1.0):
                 await self._changed.wait()
+
+    def _find_room(self) -> int:
+        """How many requests to ask for: none until a quarter of all places is free, so that few pulls are needed."""
+        room = self._concurrency - len(self._running) - self._asked
+        return room if room >= max(1, self._concurrency // 4) else 0
 
     async def _receive(self, message: Msg) -> None:
         if not message.reply:
@@ -135,7 +141,8 @@ class BusConsumer:
 
     def _finish(self, key: str) -> None:
         self._running.pop(key, None)
-        self._changed.set()
+        if self._find_room():
+            self._changed.set()
 
     async def _handle(self, message: Msg) -> None:
         delivery = message.metadata.num_delivered
@@ -192,7 +199,7 @@ class BusConsumer:
             self._ended.popitem(last=False)
         if work.requester:
             await self._bus.publish(work.requester, outcome.encode().encode())
-        await guard(message.ack())
+        await self._bus.publish(message.reply, b"+ACK")
 
     async def _set_aside(self, message: Msg, work: Work | None, reason: str) -> None:
         content = {"reason": reason, "time": time.time(), "request": message.data.decode("utf-8", "replace")}

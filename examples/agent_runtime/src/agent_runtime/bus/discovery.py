@@ -7,7 +7,8 @@ import json
 import logging
 import time
 
-from agent_runtime.bus.connection import Bus, BusError, guard
+from agent_runtime.bus.connection import Bus
+from agent_runtime.bus.errors import BusError, guard
 from agent_runtime.instance import AgentEntry, Instance
 
 log = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ import time
 
 from nats.js.errors import KeyDeletedError, KeyNotFoundError, KeyWrongLastSequenceError
 
-from agent_runtime.bus.connection import BusError, guard_missing
+from agent_runtime.bus.errors import BusError, guard_missing
 from agent_runtime.stores.consul import Buckets
 
 

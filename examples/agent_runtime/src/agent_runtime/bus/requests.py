@@ -10,7 +10,8 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from agent_runtime.breaker import CircuitBreakers, CircuitOpenError
-from agent_runtime.bus.connection import Bus, BusError, BusFullError
+from agent_runtime.bus.connection import Bus
+from agent_runtime.bus.errors import BusError, BusFullError
 from agent_runtime.bus.subjects import request_subject
 from agent_runtime.logs import current_trace
 from agent_runtime.work.messages import (

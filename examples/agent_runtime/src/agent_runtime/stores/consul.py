@@ -14,7 +14,7 @@ from urllib.parse import quote
 
 from nats.js.errors import KeyNotFoundError
 
-from agent_runtime.bus.connection import BusError
+from agent_runtime.bus.errors import BusError
 from agent_runtime.http_client import CallError, exchange
 from agent_runtime.instance import AgentEntry, Endpoint, Instance, Service
 from agent_runtime.secret import Secret

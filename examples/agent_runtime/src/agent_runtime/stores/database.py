@@ -89,13 +89,17 @@ class Database:
             DatabaseError: the database did not answer. Whether the transaction counted is then unknown.
             asyncpg.PostgresError: the database refused the statement.
         """
+
+        async def transact(connection: Any) -> Result:
+            async with connection.transaction():
+                return await act(connection)
+
+        return await self._use(transact)
+
+    async def _use(self, act: Act[Result]) -> Result:
         try:
             pool = await self._find_pool()
-            async with (
-                asyncio.timeout(self._options.timeout * 2),
-                pool.acquire() as connection,
-                connection.transaction(),
-            ):
+            async with asyncio.timeout(self._options.timeout * 2), pool.acquire() as connection:
                 return await act(connection)
         except Exception as error:
             if not is_transient(error):
@@ -108,12 +112,26 @@ class Database:
         Raises:
             DatabaseError: it has not answered in any of the tries (6 take some 5 s at least).
         """
+        return await self._repeat(lambda: self.run(act), tries)
+
+    async def execute_repeatedly(self, statement: str, tries: int = TRIES) -> None:
+        """Run one statement that may count twice without harm: a transaction of its own, in one round trip.
+
+        Values are part of its text: whoever builds it has to make sure that none of them can end its literal.
+
+        Raises:
+            DatabaseError: as `run_repeatedly`.
+            asyncpg.PostgresError: the database refused the statement.
+        """
+        await self._repeat(lambda: self._use(lambda connection: connection.execute(statement)), tries)
+
+    async def _repeat(self, attempt: Callable[[], Awaitable[Result]], tries: int) -> Result:
         wait = FIRST_WAIT_SECONDS
-        for attempt in range(tries):
+        for number in range(tries):
             try:
-                return await self.run(act)
+                return await attempt()
             except DatabaseError:
-                if attempt == tries - 1:
+                if number == tries - 1:
                     raise
             await asyncio.sleep(wait)
             wait = min(wait * 2.5, LONGEST_WAIT_SECONDS)

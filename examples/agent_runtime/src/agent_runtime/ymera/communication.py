@@ -19,7 +19,8 @@ from starlette.routing import BaseRoute, Route
 
 from agent_runtime.agent import Agent, AgentContext
 from agent_runtime.answers import answer, read_object
-from agent_runtime.bus.connection import Bus, BusError
+from agent_runtime.bus.connection import Bus
+from agent_runtime.bus.errors import BusError
 from agent_runtime.bus.subjects import describe_inboxes, inbox_subject
 from agent_runtime.configuration import read_settings
 from agent_runtime.stores.database import DatabaseError

@@ -10,7 +10,8 @@ from typing import Any
 from nats.aio.msg import Msg
 from nats.js.errors import KeyNotFoundError
 
-from agent_runtime.bus.connection import Bus, guard, guard_missing
+from agent_runtime.bus.connection import Bus
+from agent_runtime.bus.errors import guard, guard_missing
 from agent_runtime.stores.consul import Buckets
 from agent_runtime.stores.database import Database
 from agent_runtime.work.entries import PermanentError

@@ -18,7 +18,8 @@ from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig
 from nats.js.errors import NotFoundError
 
-from agent_runtime.bus.connection import Bus, BusError, BusFullError, guard, guard_missing
+from agent_runtime.bus.connection import Bus
+from agent_runtime.bus.errors import BusError, BusFullError, guard, guard_missing
 from agent_runtime.bus.subjects import INBOXES, inbox_subject, request_subject
 from agent_runtime.figures import summarise
 from agent_runtime.stores.database import Database, DatabaseError
@@ -44,6 +45,12 @@ class MessageLoad:
         self._delivered: dict[str, float] = {}
         self._recorded: dict[str, float] = {}
         self._replied: dict[str, asyncio.Future[None]] = {}
+        self._end = 0.0
+        self._heard, self._longest_gap = 0.0, 0.0
+
+    def stop(self) -> None:
+        """Send nothing more, though count and time are not used up; what is under way is still waited for."""
+        self._end = 0.0
 
     async def run(self) -> dict[str, Any]:
         """Send everything, wait for what is still open, compare with PostgreSQL, and return the figures.
@@ -62,17 +69,17 @@ class MessageLoad:
         )
         await guard(self._bus.jetstream.add_consumer(INBOXES, config))
         started = time.monotonic()
-        end = started + self._options.seconds
-        await asyncio.gather(*(self._send(started, end) for _ in range(self._options.concurrency)))
+        self._end, self._heard = started + self._options.seconds, started
+        await asyncio.gather(*(self._send(started) for _ in range(self._options.concurrency)))
         sending = time.monotonic() - started
         stored = await self._settle()
         with contextlib.suppress(NotFoundError, BusError):
             await guard_missing(self._bus.jetstream.delete_consumer(INBOXES, self._name))
         return self._report(sending, stored)
 
-    async def _send(self, started: float, end: float) -> None:
+    async def _send(self, started: float) -> None:
         options = self._options
-        while self._sent < options.count and time.monotonic() < end:
+        while self._sent < options.count and time.monotonic() < self._end:
             number = self._sent
             self._sent += 1
             if options.rate:
@@ -119,7 +126,9 @@ class MessageLoad:
     async def _take_reply(self, message: Msg) -> None:
         identifier = message.subject.rpartition(".")[2]
         if identifier in self._begun and identifier not in self._recorded:
-            self._recorded[identifier] = time.monotonic() - self._begun[identifier]
+            now = time.monotonic()
+            self._recorded[identifier] = now - self._begun[identifier]
+            self._heard, self._longest_gap = now, max(self._longest_gap, now - self._heard)
             self._failed += not json.loads(message.data)["done"]
         future = self._replied.get(identifier)
         if future is not None and not future.done():
@@ -174,6 +183,8 @@ class MessageLoad:
             "lost": len(acknowledged) - len(acknowledged & stored.keys() & self._delivered.keys()),
             "seconds": round(sending, 3),
             "rate": round(len(acknowledged) / sending, 1) if sending else None,
+            # How long no message at all came through.
+            "longest_gap_seconds": round(self._longest_gap, 3),
             "latency_seconds": summarise(list(self._recorded.values())),
             "latency_seconds_acknowledged": summarise(list(self._acknowledged.values())),
             "latency_seconds_arrived": summarise(list(self._delivered.values())),
