@@ -48,7 +48,7 @@ class Run:
         return f"{self.rate:g} a second" if self.rate else f"{self.concurrency} at once"
 
 
-def make_command(run: Run, size: int) -> str:
+def make_command(run: Run, size: int, unit_name: str = "") -> str:
     """The command line for the host's root: a unit of its own with the agents' user and credentials."""
     words = [PYTHON, "-m", "agent_runtime.load"]
     words += ["--target", PLATFORM, "--instance", INSTANCE, "--count", "10000000", "--bytes", str(size)]
@@ -56,14 +56,18 @@ def make_command(run: Run, size: int) -> str:
     if run.rate:
         words += ["--rate", str(run.rate)]
     unit = ["systemd-run", "--quiet", "--pipe", "--wait", "--collect"]
+    unit += [f"--unit={unit_name}"] if unit_name else []
     unit += ["-p", f"User={user_name(PLATFORM, GROUP)}", "-p", f"LoadCredential={CREDENTIAL}"]
     return shlex.join([*unit, *words])
 
 
-def measure(lab: str, run: Run, size: int) -> dict[str, Any]:
-    """Run one load and return the client's figures. Raises ProblemError, and RuntimeError when the client fails."""
+def measure(lab: str, run: Run, size: int, unit_name: str = "") -> dict[str, Any]:
+    """Run one load and return the client's figures; ``unit_name`` lets others stop it.
+
+    Raises ProblemError, and RuntimeError when the client fails.
+    """
     state = LabState(lab)
-    code, output, errors = capture_command(state, find_host(state, HOST), [make_command(run, size)])
+    code, output, errors = capture_command(state, find_host(state, HOST), [make_command(run, size, unit_name)])
     if code not in (0, 2):
         raise RuntimeError(f"the load client ended with {code}: {errors.strip()[-2000:]}")
     found: dict[str, Any] = json.loads(output)
