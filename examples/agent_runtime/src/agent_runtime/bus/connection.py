@@ -160,6 +160,12 @@ class Bus:
         await self._pace.wait()
         await guard(self.client.publish(subject, payload, reply=reply))
 
+    async def publish_together(self, *messages: tuple[str, bytes]) -> None:
+        """Send several messages (subject and payload) in this order at once. Raises BusError."""
+        await self._pace.wait()
+        for subject, payload in messages:
+            await guard(self.client.publish(subject, payload))
+
     async def store(self, subject: str, payload: bytes, identifier: str) -> None:
         """Put a message into the stream of its subject; the same identifier counts once within two minutes.
 

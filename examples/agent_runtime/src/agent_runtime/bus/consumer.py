@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 PULL_SECONDS = 5.0
 MAINTENANCE_SECONDS = 2.0
 REMEMBERED = 20_000
+# What a consumer's client answers to a message (docs.nats.io, "JetStream wire API"); it leaves with the outcome.
+ACKNOWLEDGE = b"+ACK"
 GiveUp = Callable[[Work, str], Awaitable[None]]
 
 
@@ -197,9 +199,8 @@ class BusConsumer:
         self._ended[work.identifier] = outcome
         if len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)
-        if work.requester:
-            await self._bus.publish(work.requester, outcome.encode().encode())
-        await self._bus.publish(message.reply, b"+ACK")
+        reply = [(work.requester, outcome.encode().encode())] if work.requester else []
+        await self._bus.publish_together(*reply, (message.reply, ACKNOWLEDGE))
 
     async def _set_aside(self, message: Msg, work: Work | None, reason: str) -> None:
         content = {"reason": reason, "time": time.time(), "request": message.data.decode("utf-8", "replace")}
