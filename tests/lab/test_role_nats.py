@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shlex
-import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,17 +13,9 @@ from typing import Any
 
 import pytest
 import yaml
+from role_stage import RELEASE, ROOT, RoleStage, changes, failures, role_lab
 
-from groundwork.engine import api
-from groundwork.engine.results import OperationStatus, RunResult
-from groundwork.lab.lifecycle import boot_lab, remove_lab
-from groundwork.lab.phases import Phases
-from groundwork.site import load_site
-
-ROOT = Path(__file__).resolve().parents[2]
-RELEASE = os.environ.get("GROUNDWORK_TEST_RELEASE") or "trixie"
 NAME = f"role-nats-{RELEASE}"
-DEPLOY = Path("deploys/nats_only.py")
 # The platform whose lab has three hosts; only its name and hosts are used.
 PLATFORM = "ai-system"
 HOSTS = ("main-pc", "pc2", "services")
@@ -57,53 +46,20 @@ def make_manifest() -> dict[str, Any]:
     }
 
 
-class Stage:
-    """A lab and a project of its own whose manifest a test may change."""
+class Stage(RoleStage):
+    """NATS as a cluster of three."""
 
     def __init__(self, root: Path) -> None:
-        self.root = root
-        for name in (".lab", "inventories", "group_data", "examples", "config.py"):
-            (root / name).symlink_to(ROOT / name)
-        (root / "platforms").mkdir()
-        (root / "deploys").mkdir()
-        lines = ["from groundwork.site import current_site", "from roles.nats.deploy import nats"]
-        lines += ["from roles.pki.deploy import pki", "", "pki(current_site())", "nats(current_site())", ""]
-        (root / DEPLOY).write_text("\n".join(lines))
+        super().__init__(root, NAME, PLATFORM, ("pki", "nats"))
         self.manifest = make_manifest()
-
-    def write(self) -> None:
-        (self.root / f"platforms/{PLATFORM}.yaml").write_text(yaml.safe_dump(self.manifest))
 
     @property
     def nats(self) -> dict[str, Any]:
         service: dict[str, Any] = self.manifest["services"]["nats"]
         return service
 
-    def apply(self) -> RunResult:
-        self.write()
-        self.prepare()
-        return api.apply("lab", root=self.root, deploys=[DEPLOY])
-
-    def plan(self) -> RunResult:
-        self.write()
-        self.prepare()
-        return api.plan("lab", root=self.root, deploys=[DEPLOY])
-
-    def prepare(self) -> None:
-        site = load_site("lab", self.root)
-        site.secrets.initialise()
-        site.authority.initialise()
-
-    def run(self, host: str, command: str) -> str:
-        done = subprocess.run(self.call(host, command), cwd=ROOT, capture_output=True, text=True, timeout=300)
-        return str(json.loads(done.stdout)["stdout"]).strip()
-
-    def call(self, host: str, command: str) -> list[str]:
-        return [sys.executable, "-m", "groundwork.cli.lab", "exec", "--json", "--name", NAME, host, "--", command]
-
-    def started(self) -> list[str]:
-        command = f"systemctl show --property=ExecMainStartTimestampMonotonic --value {UNIT}"
-        return [self.run(host, command) for host in HOSTS]
+    def all_started(self) -> list[str]:
+        return [self.started(host, UNIT) for host in HOSTS]
 
     def monitor(self, host: str, path: str) -> dict[str, Any]:
         code = f"import urllib.request as r; print(r.urlopen('http://127.0.0.1:8222/{path}').read().decode())"
@@ -117,7 +73,7 @@ class Stage:
 
     def load(self) -> subprocess.Popen[str]:
         """Start writing to the bucket from an agent's host, and return once it is under way; ``finish`` ends it."""
-        site = load_site("lab", self.root)
+        site = self.site
         folder = f"/etc/groundwork/{PLATFORM}"
         unit = f"{PLATFORM}-seller@1"
         settings = {
@@ -151,42 +107,19 @@ def finish(stage: Stage, process: subprocess.Popen[str]) -> dict[str, Any]:
     return result
 
 
-def statuses(result: RunResult) -> dict[str, list[str]]:
-    """Names of the operations that did not leave their host as it was."""
-    quiet = (OperationStatus.UNCHANGED,)
-    return {host.name: [op.name for op in host.operations if op.status not in quiet] for host in result.hosts}
-
-
-def failures(result: RunResult) -> list[str]:
-    return [f"{host.name}: {host.reason}" for host in result.hosts if host.failed]
-
-
 QUIET: dict[str, list[str]] = {name: [] for name in HOSTS}
 
 
 @pytest.fixture(scope="module")
-def lab_name() -> Iterator[str]:
-    before = os.environ.get("GROUNDWORK_LAB")
-    os.environ["GROUNDWORK_LAB"] = NAME
-    boot_lab(NAME, PLATFORM, RELEASE, Phases(print))
-    # A group that all three hosts are in; no lab's manifest has one.
-    path = ROOT / ".lab" / NAME / "inventory.json"
-    inventory = json.loads(path.read_text())
-    for host in inventory["hosts"]:
-        host["groups"] = sorted({*host["groups"], "servers"})
-    path.write_text(json.dumps(inventory))
-    yield NAME
-    if before is None:
-        del os.environ["GROUNDWORK_LAB"]
-    else:
-        os.environ["GROUNDWORK_LAB"] = before
-    if not os.environ.get("GROUNDWORK_KEEP_LAB"):
-        remove_lab(NAME)
-
-
-@pytest.fixture(scope="module")
-def module_stage(lab_name: str, tmp_path_factory: pytest.TempPathFactory) -> Stage:
-    return Stage(tmp_path_factory.mktemp("project"))
+def module_stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
+    with role_lab(NAME, PLATFORM):
+        # A group that all three hosts are in; no lab's manifest has one.
+        path = ROOT / ".lab" / NAME / "inventory.json"
+        inventory = json.loads(path.read_text())
+        for host in inventory["hosts"]:
+            host["groups"] = sorted({*host["groups"], "servers"})
+        path.write_text(json.dumps(inventory))
+        yield Stage(tmp_path_factory.mktemp("project"))
 
 
 @pytest.fixture
@@ -200,10 +133,10 @@ def stage(module_stage: Stage) -> Stage:
 def test_plan_on_bare_hosts_then_apply_then_nothing_more(module_stage: Stage) -> None:
     planned = module_stage.plan()
     assert failures(planned) == []
-    assert all(len(names) > 8 for names in statuses(planned).values())
+    assert all(len(names) > 8 for names in changes(planned).values())
     assert failures(module_stage.apply()) == []
-    assert statuses(module_stage.apply()) == QUIET
-    assert statuses(module_stage.plan()) == QUIET
+    assert changes(module_stage.apply()) == QUIET
+    assert changes(module_stage.plan()) == QUIET
 
 
 def test_the_cluster_is_whole_and_keeps_three_copies(stage: Stage) -> None:
@@ -216,7 +149,7 @@ def test_the_cluster_is_whole_and_keeps_three_copies(stage: Stage) -> None:
 
 
 def test_agents_cannot_become_members(stage: Stage) -> None:
-    site = load_site("lab", stage.root)
+    site = stage.site
     folder = f"/etc/groundwork/{PLATFORM}"
     address = site.inventory.host("pc2").address
     settings = "server_name: intruder\\nport: 14222\\ncluster {{ name: {0}-nats, port: 16222\\n "
@@ -249,32 +182,32 @@ def test_no_acknowledged_message_is_lost_with_the_leader(stage: Stage) -> None:
 
 
 def test_a_restart_of_every_member_goes_one_by_one_and_loses_nothing(stage: Stage) -> None:
-    before = stage.started()
+    before = stage.all_started()
     load = stage.load()
     stage.nats["jetstream"]["file_max"] = "500MiB"
     assert failures(stage.apply()) == []
-    after = stage.started()
+    after = stage.all_started()
     assert all(old != new for old, new in zip(before, after, strict=True))
     result = finish(stage, load)
     assert result["lost"] == []
     assert result["longest"] < 12
-    assert statuses(stage.apply()) == QUIET
-    assert stage.started() == after
+    assert changes(stage.apply()) == QUIET
+    assert stage.all_started() == after
 
 
 def test_users_come_and_go_without_a_restart(stage: Stage) -> None:
-    before = stage.started()
+    before = stage.all_started()
     stage.manifest["groups"]["stock"]["needs"] = []
     assert failures(stage.apply()) == []
     users = stage.run("pc2", f"grep -c keeper@1 /etc/groundwork/{PLATFORM}/nats/clients-1.conf")
     assert users == "0"
-    assert stage.started() == before
-    assert statuses(stage.apply()) == QUIET
+    assert stage.all_started() == before
+    assert changes(stage.apply()) == QUIET
 
 
 def test_new_certificates_are_taken_up_without_a_restart(stage: Stage) -> None:
-    before = stage.started()
-    address = load_site("lab", stage.root).inventory.host("pc2").address
+    before = stage.all_started()
+    address = stage.site.inventory.host("pc2").address
     code = "import socket, ssl, sys; raw = socket.create_connection((sys.argv[1], 4222), 5); raw.makefile('rb', "
     code += "buffering=0).readline(); c = ssl.create_default_context(cafile=sys.argv[2]); "
     code += "print(c.wrap_socket(raw, server_hostname=sys.argv[1]).getpeercert()['serialNumber'])"
@@ -285,8 +218,8 @@ def test_new_certificates_are_taken_up_without_a_restart(stage: Stage) -> None:
     assert failures(stage.apply()) == []
     new = stage.run("pc2", ask)
     assert old and new and old != new
-    assert stage.started() == before
-    assert statuses(stage.apply()) == QUIET
+    assert stage.all_started() == before
+    assert changes(stage.apply()) == QUIET
 
 
 def test_a_bucket_that_is_declared_no_more_keeps_its_data(stage: Stage) -> None:
@@ -296,7 +229,7 @@ def test_a_bucket_that_is_declared_no_more_keeps_its_data(stage: Stage) -> None:
     assert {s["name"] for s in account["stream_detail"]} == {"KV_configuration", "KV_discovery"}
     rights = stage.run("pc2", f"grep -c KV_configuration /etc/groundwork/{PLATFORM}/nats/clients-1.conf")
     assert rights == "0"
-    assert statuses(stage.apply()) == QUIET
+    assert changes(stage.apply()) == QUIET
 
 
 def test_drift_is_mended(stage: Stage) -> None:
@@ -306,24 +239,18 @@ def test_drift_is_mended(stage: Stage) -> None:
     assert failures(stage.apply()) == []
     assert stage.run("services", f"systemctl is-enabled {UNIT}") == "enabled"
     assert stage.monitor("pc2", "healthz")["status"] == "ok"
-    assert statuses(stage.plan()) == QUIET
+    assert changes(stage.plan()) == QUIET
 
 
 def test_a_killed_run_is_completed_by_the_next(stage: Stage) -> None:
     generator = random.Random(5)
-    code = "import sys; from pathlib import Path; from groundwork.engine import api; "
-    code += "api.apply('lab', root=Path(sys.argv[1]), deploys=[Path(sys.argv[2])])"
     for number in range(2):
         stage.nats["maximum_payload"] = 1_000_000 + number
-        stage.write()
-        process = subprocess.Popen([sys.executable, "-c", code, stage.root, DEPLOY], cwd=ROOT, start_new_session=True)
-        time.sleep(generator.uniform(4.0, 9.0))
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        stage.kill_apply(generator.uniform(4.0, 9.0))
         assert failures(stage.apply()) == []
         for host in HOSTS:
             assert stage.monitor(host, "varz")["max_payload"] == 1_000_000 + number
-        assert statuses(stage.plan()) == QUIET
+        assert changes(stage.plan()) == QUIET
 
 
 def test_it_goes_and_leaves_only_its_data_behind(stage: Stage) -> None:
@@ -342,4 +269,4 @@ def test_it_goes_and_leaves_only_its_data_behind(stage: Stage) -> None:
         assert ":4222" not in left
         assert stage.run(host, "systemctl is-enabled nats-server.service") == "masked"
         assert "jetstream" in stage.run(host, f"ls /var/lib/nats/{PLATFORM}-nats-1")
-    assert statuses(stage.plan()) == QUIET
+    assert changes(stage.plan()) == QUIET

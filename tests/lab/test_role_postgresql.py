@@ -22,6 +22,7 @@ from groundwork.engine.results import OperationStatus, RunResult
 from groundwork.lab.lifecycle import boot_lab, remove_lab
 from groundwork.lab.phases import Phases
 from groundwork.lab.state import LabState
+from groundwork.lab.terminal import capture_command, find_host
 from groundwork.secrets.declaration import name_declarations
 from groundwork.site import load_site
 
@@ -103,9 +104,8 @@ class Stage:
         return api.plan("lab", root=self.root, deploys=[DEPLOY])
 
     def run(self, host: str, command: str) -> str:
-        call = [sys.executable, "-m", "groundwork.cli.lab", "exec", "--json", "--name", NAME, host, "--", command]
-        done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
-        return str(json.loads(done.stdout)["stdout"]).strip()
+        state = LabState(NAME, ROOT)
+        return capture_command(state, find_host(state, host), [command])[1].strip()
 
     def ask(self, query: str, database: str = "ymera", host: str = "data") -> str:
         return self.run(host, f'cd / && runuser -u postgres -- psql -X -A -t -d {database} -c "{query}" 2>&1')
