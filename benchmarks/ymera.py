@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Messages through platform ymera on lab hosts, and what became of every one that was acknowledged.
 
-    python benchmarks/ymera.py --name LAB [--seconds 20] [--concurrency 32 128] [--rate 100] [--json FILE]
+    python -m benchmarks.ymera --name LAB [--seconds 20] [--concurrency 32 128] [--rate 100] [--shares] [--json FILE]
 
 Runs the runtime's load client on a host of the communication agents, as their user and with their certificate: queue in
 JetStream, communication agent, the recipient's inbox, PostgreSQL. Needs the right to make a consumer at ``inboxes``,
@@ -22,6 +22,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.accounting import read_processor_seconds, share_out
 from groundwork.lab.state import LabState
 from groundwork.lab.terminal import capture_command, find_host
 from groundwork.problems import ProblemError
@@ -92,6 +93,25 @@ def print_table(results: Sequence[tuple[Run, dict[str, Any]]]) -> None:
     Console(width=150).print(table)
 
 
+def print_shares(results: Sequence[tuple[Run, dict[str, Any]]]) -> None:
+    """Print what each unit, and the client itself, used of the processors for each message."""
+    table = Table(title="ymera: processor time for each message")
+    for name in ("load", "unit", "µs"):
+        table.add_column(name, justify="right" if name == "µs" else "left")
+    for run, found in results:
+        shares = [("the load client", 1e6 * found["processor_seconds"] / max(1, found["acknowledged"]))]
+        for unit, share in [*shares, *found["shares"]]:
+            table.add_row(run.title, unit, f"{share:.0f}")
+    Console(width=120).print(table)
+
+
+def measure_shares(lab: str, run: Run, size: int) -> dict[str, Any]:
+    """As ``measure``, with what each unit used meanwhile."""
+    before = read_processor_seconds(lab)
+    found = measure(lab, run, size)
+    return {**found, "shares": share_out(before, read_processor_seconds(lab), max(1, found["acknowledged"]))}
+
+
 def parse_arguments() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -102,6 +122,7 @@ def parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rate", type=float, nargs="*", default=[100.0], help="messages per second, a run for each")
     parser.add_argument("--bytes", type=int, default=200, help="size of a message's text")
+    parser.add_argument("--shares", action="store_true", help="also the processor time of each unit, for each message")
     parser.add_argument("--json", type=Path, help="file for the client's figures")
     return parser.parse_args()
 
@@ -114,11 +135,13 @@ def main() -> int:
     results: list[tuple[Run, dict[str, Any]]] = []
     try:
         for run in runs:
-            results.append((run, measure(options.name, run, options.bytes)))
+            results.append((run, (measure_shares if options.shares else measure)(options.name, run, options.bytes)))
     except (ProblemError, RuntimeError) as error:
         print(f"ymera: {error}", file=sys.stderr)
     if results:
         print_table(results)
+    if results and options.shares:
+        print_shares(results)
     if options.json:
         options.json.write_text(json.dumps([{**asdict(run), **found} for run, found in results], indent=2) + "\n")
     if len(results) < len(runs):

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import failover, rotation
+from benchmarks import accounting, failover, rotation
 from groundwork.inventory import make_inventory
 from groundwork.manifest.load import load
 from groundwork.topology import derive
@@ -48,3 +51,13 @@ def test_anything_noticed_is_a_finding(changed: dict[str, Any], clean: bool) -> 
 
 def test_the_caller_is_a_program() -> None:
     compile(rotation.CALLER, "caller", "exec")
+
+
+def test_processor_time_is_shared_out_among_the_messages() -> None:
+    before, after = {"a": 1.0, "b": 2.0, "gone": 5.0}, {"a": 1.5, "b": 4.0, "new": 0.5, "idle": 0.001}
+    assert accounting.share_out(before, after, 1000) == [("b", 2000.0), ("a", 500.0), ("new", 500.0)]
+
+
+def test_the_accounting_is_a_program() -> None:
+    done = subprocess.run([sys.executable, "-c", accounting.PROGRAM], capture_output=True, text=True, check=True)
+    assert sum(json.loads(done.stdout).values()) > 0

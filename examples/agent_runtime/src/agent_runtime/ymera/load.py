@@ -183,6 +183,7 @@ class MessageLoad:
             "lost": len(acknowledged) - len(acknowledged & stored.keys() & self._delivered.keys()),
             "seconds": round(sending, 3),
             "rate": round(len(acknowledged) / sending, 1) if sending else None,
+            "processor_seconds": round(time.process_time(), 3),
             # How long no message at all came through.
             "longest_gap_seconds": round(self._longest_gap, 3),
             "latency_seconds": summarise(list(self._recorded.values())),
