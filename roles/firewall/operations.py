@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from typing import Any
 
 from pyinfra import host, logger, state
 from pyinfra.api import FunctionCommand, QuoteString, StringCommand, operation
-from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 from pyinfra.api.command import PyinfraCommand
 
+from groundwork.operations.confirmation import confirm_anew, connector_arguments
 from groundwork.operations.placement import ScriptInput
 from groundwork.operations.rendering import render_template
-from roles.firewall.confirmation import confirm_anew
 from roles.firewall.facts import STATE, LiveTable
 from roles.firewall.listing import list_differences, list_missing, parse_table
 
@@ -71,13 +69,7 @@ def table(content: str, switch: str, trial_seconds: int = TRIAL_SECONDS) -> Gene
             logger.info("  %s", line)
     script = ScriptInput(content.encode())
     yield StringCommand(QuoteString(switch), "try", str(trial_seconds), _stdin=script)  # type: ignore[arg-type]
-    yield FunctionCommand(confirm_anew, (switch, _connector_arguments()), {})
-
-
-def _connector_arguments() -> dict[str, Any]:
-    """How the running operation becomes root, for the connection that confirms."""
-    given: Mapping[str, Any] = host.current_op_global_arguments or {}
-    return {key: given[key] for key in CONNECTOR_ARGUMENT_KEYS if given.get(key) is not None and key != "_timeout"}
+    yield FunctionCommand(confirm_anew, (switch, connector_arguments(host)), {})
 
 
 @operation()

@@ -1,4 +1,4 @@
-"""Confirms rules on trial over a connection of its own: that one can still be made is what is to be proven."""
+"""Confirms a change on trial over a connection of its own: that one can still be made is what is to be proven."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 import gevent
 from pyinfra import logger
 from pyinfra.api import QuoteString, StringCommand
+from pyinfra.api.arguments import CONNECTOR_ARGUMENT_KEYS
 from pyinfra.api.exceptions import ConnectError
 from pyinfra.api.host import Host
 from pyinfra.api.state import State
@@ -18,19 +19,26 @@ REVERT_SECONDS = 10
 """For reverting over the old connection, which the timer does anyway."""
 
 
-def confirm_anew(state: State, host: Host, switch: str, arguments: Mapping[str, Any]) -> bool:
+def confirm_anew(state: State, host: Host, switch: str, arguments: Mapping[str, Any], what: str = "rules") -> bool:
     """Connect to the host once more, as its inventory says, and end the trial over that connection.
 
-    ``switch`` is the script on the host, ``arguments`` how pyinfra becomes root there. Returns whether it
-    worked; otherwise the former rules are back at once, or when the trial's time is over.
+    ``switch`` is the script on the host (``SWITCH keep`` and ``SWITCH revert``), ``arguments`` how pyinfra becomes
+    root there, ``what`` the plural of what is on trial. Returns whether it worked; otherwise the former state is back
+    at once, or when the trial's time is over.
     """
     reason = _keep(state, host, switch, arguments)
     if not reason:
         return True
     reverted = _revert(host, switch, arguments)
-    told = "the former rules are back" if reverted else "the former rules return by themselves within a minute"
-    logger.error(f"{host.print_prefix}the new rules were not confirmed: {reason}; {told}")
+    told = f"the former {what} are back" if reverted else f"the former {what} return by themselves when the trial ends"
+    logger.error(f"{host.print_prefix}the new {what} were not confirmed: {reason}; {told}")
     return False
+
+
+def connector_arguments(host: Host) -> dict[str, Any]:
+    """How the operation that runs on a host becomes root, for the connection that confirms."""
+    given: Mapping[str, Any] = host.current_op_global_arguments or {}
+    return {key: given[key] for key in CONNECTOR_ARGUMENT_KEYS if given.get(key) is not None and key != "_timeout"}
 
 
 def _keep(state: State, host: Host, switch: str, arguments: Mapping[str, Any]) -> str:
