@@ -14,6 +14,7 @@ from roles.base.deploy import base
 from roles.consul.deploy import consul
 from roles.container_engine.deploy import container_engine, retire_container_engine
 from roles.firewall.deploy import firewall, open_firewall
+from roles.hardening.deploy import hardening
 from roles.nats.deploy import nats
 from roles.pki.deploy import pki
 from roles.postgresql.deploy import postgresql
@@ -39,4 +40,6 @@ agent_runtime(site)
 retire_container_engine(site)
 reverse_proxy(site)
 scheduler(site)
+# Hosts whose data name a `hardening_level`; the others are left alone.
+hardening(site)
 firewall(site)

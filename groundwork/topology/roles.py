@@ -23,6 +23,8 @@ def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
         roles.append("reverse_proxy")
     if CONTROLLER in topology.inventory.host(host).groups:
         roles.append("scheduler")
+    if topology.inventory.host(host).data.get("hardening_level"):
+        roles.append("hardening")
     if topology.inventory.host(host).data.get("firewall_managed", True):
         roles.append("firewall")
     return tuple(roles)

@@ -1,0 +1,1 @@
+"""Hardens hosts by level, with waivers, keeping what was there before."""

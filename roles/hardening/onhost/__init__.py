@@ -1,0 +1,1 @@
+"""Programs that are sent to a host; they need Python alone."""
