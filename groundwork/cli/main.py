@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "drift": ("drift", "drift", "What differs on the hosts from the declaration, and from how they last were."),
     "schedule": ("schedule", "app", "Passes that run by themselves: list, run, history."),
     "harden": ("harden", "harden", "Check hosts against hardening controls, enforce them, or revert."),
+    "scan": ("scan", "scan", "Have OpenSCAP judge hosts, or a virtual machine."),
     "schema": ("schema", "schema", "Print the JSON Schema of platform manifests."),
     "lab": ("lab", "app", "Test hosts on this machine: up, down, status, ssh, exec."),
     "secrets": ("secrets", "app", "Make, list, set and rotate an environment's secrets."),

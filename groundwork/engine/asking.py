@@ -45,10 +45,11 @@ def ask_hosts(
     return answers, problems
 
 
-def run_command(host: InventoryHost, command: str, given: str = "") -> str:
+def run_command(host: InventoryHost, command: str, given: str = "", silence: float = SILENCE) -> str:
     """Run a command as the inventory says (with sudo where it does) and return its standard output.
 
-    ``given`` goes to its standard input. Raises UnreachableError, and ProblemError when the command fails.
+    ``given`` goes to its standard input; ``silence`` is how many seconds it may print nothing. Raises
+    UnreachableError, and ProblemError when the command fails.
     """
     inspected = inspect_host(host)
     backend = inspected.backend
@@ -59,13 +60,13 @@ def run_command(host: InventoryHost, command: str, given: str = "") -> str:
 
         words = ["sudo", "-n"] if host.data.get("_sudo") else []
         done = subprocess.run(
-            [*words, "sh", "-c", command], input=given, capture_output=True, text=True, timeout=SILENCE, check=False
+            [*words, "sh", "-c", command], input=given, capture_output=True, text=True, timeout=silence, check=False
         )
         status, output, errors = done.returncode, done.stdout, done.stderr
     else:
         try:
             text = backend.get_sudo_command(command, None) if host.data.get("_sudo") else command
-            stdin, stdout, stderr = client.exec_command(text, timeout=SILENCE)
+            stdin, stdout, stderr = client.exec_command(text, timeout=silence)
             stdin.write(given)
             stdin.channel.shutdown_write()
             output, errors = stdout.read().decode(), stderr.read().decode(errors="replace")

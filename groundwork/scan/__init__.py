@@ -1,0 +1,1 @@
+"""Has an independent judge, OpenSCAP with Debian's content, say how hard a host is."""
