@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "secrets": ("secrets", "app", "Make, list, set and rotate an environment's secrets."),
     "certs": ("certs", "app", "Show, renew and revoke certificates."),
     "artifacts": ("artifacts", "app", "Fetch and check what comes from vendors."),
+    "slo": ("slo", "app", "Objectives: budgets left, release gate, files for other tools."),
     "test": ("test", "test", "Run the unit tests, then the lab tests."),
     "version": ("version", "version", "Print the versions of Groundwork and pyinfra."),
 }

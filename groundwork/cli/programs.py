@@ -20,6 +20,8 @@ PACKAGES = {
     "dpkg-deb": "dpkg",
     # The server itself lies outside the path; this comes with it.
     "pg_ctlcluster": "postgresql",
+    "promtool": "prometheus",
+    "amtool": "prometheus-alertmanager",
 }
 # Started by the tests themselves, on ports of their own; the package's own service is of no use here.
 SERVICES = {
@@ -27,6 +29,8 @@ SERVICES = {
     "nats-server": "nats-server.service",
     "pgbouncer": "pgbouncer.service",
     "pg_ctlcluster": "postgresql.service",
+    "promtool": "prometheus.service",
+    "amtool": "prometheus-alertmanager.service",
 }
 POLICY = Path("/usr/sbin/policy-rc.d")
 
