@@ -16,6 +16,7 @@ from roles.container_engine.deploy import container_engine, retire_container_eng
 from roles.firewall.deploy import firewall, open_firewall
 from roles.hardening.deploy import hardening
 from roles.nats.deploy import nats
+from roles.observability.deploy import observability
 from roles.pki.deploy import pki
 from roles.postgresql.deploy import postgresql
 from roles.redis.deploy import redis
@@ -42,4 +43,5 @@ reverse_proxy(site)
 scheduler(site)
 # Hosts whose data name a `hardening_level`; the others are left alone.
 hardening(site)
+observability(site)
 firewall(site)

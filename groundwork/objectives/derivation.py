@@ -16,7 +16,7 @@ from groundwork.objectives.indicators import (
     measure_latency,
     measure_presence,
 )
-from groundwork.objectives.sloth import SMALLEST_OBJECTIVE, Indicator, Slo, Spec
+from groundwork.objectives.sloth import SMALLEST_OBJECTIVE, Alert, Alerting, Indicator, Slo, Spec
 from groundwork.objectives.windows import PERIODS
 from groundwork.problems import Problem, ProblemError
 
@@ -100,7 +100,13 @@ def _make_slo(name: str, objective: Objective, suffix: str, percent: Decimal, me
         description=objective.description,
         labels=labels,
         sli=Indicator(events=measure.events),
+        alerting=Alerting(page_alert=_severity("page"), ticket_alert=_severity("ticket")),
     )
+
+
+def _severity(name: str) -> Alert:
+    """By this label alerts are routed, those of objectives as those of hosts."""
+    return Alert(labels={"severity": name})
 
 
 def _agent_promises(platform: Platform, key: str, objective: Objective) -> Iterator[tuple[str, Decimal, Measure]]:

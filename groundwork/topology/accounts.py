@@ -21,14 +21,15 @@ class SystemUser:
 
 ROOT = SystemUser("root", "/root", "/bin/bash")
 
-# The accounts that Debian's packages make when they are missing, with the same homes and shells: a package that
-# finds its account keeps it (postinst of redis-server, postgresql-common and nats-server in Debian 12 and 13).
+# The accounts that Debian's packages make when they are missing, with the same homes and shells: a package that finds
+# its account keeps it (postinst of redis-server, postgresql-common, nats-server, prometheus in Debian 12 and 13).
 SERVICE_USERS = {
     "redis": SystemUser("redis", "/var/lib/redis"),
     "postgresql": SystemUser("postgres", "/var/lib/postgresql", "/bin/bash"),
     "pgbouncer": SystemUser("postgres", "/var/lib/postgresql", "/bin/bash"),
     "nats": SystemUser("nats"),
     "consul": SystemUser("consul", "/var/lib/consul"),
+    "prometheus": SystemUser("prometheus", "/var/lib/prometheus"),
 }
 
 

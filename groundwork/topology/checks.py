@@ -12,6 +12,7 @@ from groundwork.manifest.services import ConsulService, ExternalService, NatsSer
 from groundwork.problems import Problem
 from groundwork.topology.flows import REDIS_BUS_OFFSET, needs_of
 from groundwork.topology.model import Process, ServiceNode, Site
+from groundwork.topology.scraping import EXPORTER_PORTS, list_exporters
 
 SSH_PORT = 22
 MAXIMUM_FLOWS = 1_000_000
@@ -159,6 +160,13 @@ def _claims(
         declared = getattr(platform.observability, part)
         for host in inventory.group(declared.hosts) if declared else ():
             yield host.name, declared.port, f"observability.{part}.port"
+    if platform.observability.prometheus:
+        for host in inventory.hosts:
+            yield host.name, EXPORTER_PORTS["node"], "observability.prometheus (exporter of the host)"
+        for host in inventory.group(platform.observability.prometheus.hosts):
+            yield host.name, EXPORTER_PORTS["blackbox"], "observability.prometheus (prober)"
+        for node, port in list_exporters(nodes).items():
+            yield node.host, port, f"services.{node.service} (exporter {port})"
     for site in sites:
         exposure = platform.exposure[site.exposure]
         yield site.host, site.port, f"exposure.{site.exposure}.port"

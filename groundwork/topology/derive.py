@@ -37,7 +37,7 @@ def derive(platform: Platform, inventory: Inventory, environment: str) -> Topolo
     if problems:
         raise ProblemError(problems)
     endpoints = tuple(list_endpoints(platform, processes, nodes, sites))
-    targets = tuple(list_scrape_targets(platform, inventory, processes, nodes))
+    targets = tuple(list_scrape_targets(platform, inventory, processes, nodes, sites))
     flows = list_flows(platform, inventory, processes, nodes, sites, endpoints, targets)
     return Topology(
         environment=environment,
@@ -50,7 +50,7 @@ def derive(platform: Platform, inventory: Inventory, environment: str) -> Topolo
         flows=tuple(flows),
         identities=tuple(list_identities(platform, environment, inventory, processes, nodes, sites)),
         scrape_targets=targets,
-        secret_needs=tuple(list_secret_needs(platform, processes, nodes, sites)),
+        secret_needs=tuple(list_secret_needs(platform, inventory, processes, nodes, sites)),
         secret_declarations=declare_secrets(platform),
         start_order=layers,
     )

@@ -42,11 +42,21 @@ def list_flows(
     yield from _service_flows(platform, nodes)
     yield from _site_flows(platform, sites, reachable)
     yield from _opening_flows(platform, inventory)
-    prometheus = platform.observability.prometheus
+    yield from _watching_flows(platform, inventory, tuple(scrape_targets))
+
+
+def _watching_flows(
+    platform: Platform, inventory: Inventory, scrape_targets: tuple[ScrapeTarget, ...]
+) -> Iterator[Flow]:
+    """What Prometheus collects, and where its alerts go."""
+    prometheus, alertmanager = platform.observability.prometheus, platform.observability.alertmanager
     for host in inventory.group(prometheus.hosts) if prometheus else ():
         for target in scrape_targets:
             reason = f"prometheus scrapes {target.job}"
             yield Flow(host.name, "prometheus", target.host, target.address, target.port, "tcp", reason)
+        for receiver in inventory.group(alertmanager.hosts) if alertmanager else ():
+            port, reason = alertmanager.port if alertmanager else 0, "prometheus hands its alerts over"
+            yield Flow(host.name, "prometheus", receiver.name, receiver.address, port, "tcp", reason)
 
 
 def _opening_flows(platform: Platform, inventory: Inventory) -> Iterator[Flow]:

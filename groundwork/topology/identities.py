@@ -16,6 +16,8 @@ PROXY = "nginx"
 """Unit of the identity by which a host's reverse proxy calls agents; its account is ``proxy``."""
 OPERATOR = "operator"
 """Unit and account of the identity that root's own tools use on every host."""
+EXPORTER, PROMETHEUS, ALERTMANAGER = "exporter", "prometheus", "alertmanager"
+"""Units of what watches: the exporters of a host share one identity, as they share an account."""
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 
@@ -30,7 +32,8 @@ def list_identities(
     """Yield one identity per unit and host: host names, addresses, a SPIFFE URI of the unit, and its account.
 
     Agent processes have the account of their group, servers that of their service, PgBouncer ``pgbouncer``, the
-    reverse proxy ``proxy``. Besides the units, every host has an ``operator``.
+    reverse proxy ``proxy``; ``prometheus``, ``alertmanager`` and ``exporter`` watch. Besides the units, every host has
+    an ``operator``.
     """
 
     def identity(
@@ -61,6 +64,12 @@ def list_identities(
         proxies[site.host] = site.address
     for host, address in proxies.items():
         yield identity(PROXY, host, address, "proxy")
+    observability, watcher = platform.observability, service_user("prometheus")
+    for machine in inventory.hosts if observability.prometheus else ():
+        yield identity(EXPORTER, machine.name, machine.address, EXPORTER, watcher)
+    for unit, part in ((PROMETHEUS, observability.prometheus), (ALERTMANAGER, observability.alertmanager)):
+        for machine in inventory.group(part.hosts) if part else ():
+            yield identity(unit, machine.name, machine.address, unit, watcher)
     for machine in inventory.hosts:
         yield identity(OPERATOR, machine.name, machine.address, "operator")
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from groundwork.topology.identities import ALERTMANAGER, EXPORTER, PROMETHEUS
 from groundwork.topology.model import Topology
 from groundwork.topology.vendor_parts import PACKAGES_OF_KIND
 
 CONTROLLER = "controller"
 """Inventory group of the host that the scheduled passes run on; it reaches the others by SSH."""
+WATCHING = (EXPORTER, PROMETHEUS, ALERTMANAGER)
 
 
 def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
@@ -25,6 +27,9 @@ def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
         roles.append("scheduler")
     if topology.inventory.host(host).data.get("hardening_level"):
         roles.append("hardening")
+    # The exporter of the host itself is there exactly where anything of this role is, an Alertmanager alone aside.
+    if any(one.host == host and one.unit in WATCHING for one in topology.identities):
+        roles.append("observability")
     if topology.inventory.host(host).data.get("firewall_managed", True):
         roles.append("firewall")
     return tuple(roles)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from groundwork.inventory import Inventory
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.secrets import SecretDeclaration
 from groundwork.manifest.services import ConsulService, RedisService
@@ -14,6 +15,8 @@ from groundwork.topology.model import Process, SecretNeed, ServiceNode, Site
 
 CONSUL_MANAGEMENT, CONSUL_AGENT, CONSUL_GOSSIP = "management", "agent", "gossip"
 """Secrets of a Consul besides its clients' tokens; names that no agent group which needs it may have."""
+METRICS = "prometheus"
+"""Client by which an exporter reads a server's figures."""
 
 
 def credential_name(service: str, client: str) -> str:
@@ -31,6 +34,8 @@ def service_clients(platform: Platform, service: str) -> dict[str, str]:
         or any(need.name == service for agent in group.agents.values() for need in agent.needs)
     }
     if isinstance(declared, RedisService):
+        if platform.observability.prometheus:
+            clients.setdefault(METRICS, "the exporter of its metrics")
         clients |= {user: f"declared user {user}" for user in declared.users}
         if declared.mode != "standalone":
             clients["replication"] = "replication between the servers"
@@ -79,7 +84,11 @@ def process_secrets(platform: Platform, process: Process) -> dict[str, str]:
 
 
 def list_secret_needs(
-    platform: Platform, processes: Iterable[Process], nodes: Iterable[ServiceNode], sites: Iterable[Site]
+    platform: Platform,
+    inventory: Inventory,
+    processes: Iterable[Process],
+    nodes: Iterable[ServiceNode],
+    sites: Iterable[Site],
 ) -> Iterator[SecretNeed]:
     """Yield which unit on which host must be given which secret."""
     for process in processes:
@@ -93,6 +102,13 @@ def list_secret_needs(
             for client, purpose in clients.items():
                 name = credential_name(node.service, client)
                 yield SecretNeed(name, node.host, f"{node.service}-{node.index}", purpose)
+    alertmanager = platform.observability.alertmanager
+    for host in inventory.group(alertmanager.hosts) if alertmanager else ():
+        told: dict[str, list[str]] = {}
+        for name, receiver in alertmanager.receivers.items() if alertmanager else ():
+            told.setdefault(receiver.secret, []).append(name)
+        for secret, names in told.items():
+            yield SecretNeed(secret, host.name, "alertmanager", f"receivers {', '.join(names)}")
     for site in sites:
         key = platform.exposure[site.exposure].tls.key_secret
         if key:

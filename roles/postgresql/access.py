@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,9 +16,11 @@ Rights = Literal["read", "read_write", "owner"]
 ORDER: tuple[Rights, ...] = ("read", "read_write", "owner")
 REPLICATION = "_replication"
 """Role of the replicas; no client can have the name, since names of a manifest begin with a letter."""
+METRICS = "prometheus"
+"""Role of the exporter of metrics, as which the account of that name comes in by the socket."""
 POOL = "pgbouncer"
 """Common name of PgBouncer's certificate, and the name of its own administration database."""
-_RESERVED_ROLES = frozenset({"postgres", "public", "none", "operator", "proxy", POOL})
+_RESERVED_ROLES = frozenset({"postgres", "public", "none", "operator", "proxy", POOL, METRICS})
 _RESERVED_DATABASES = frozenset({"postgres", "template0", "template1", POOL})
 
 
@@ -68,6 +70,8 @@ def list_logins(platform: Platform, topology: Topology, service: str) -> tuple[L
             problems.append(Problem("is the name of a role that is no agent group's", key=f"groups.{name}", given=name))
         running = sorted({hosts[process.host] for process in topology.processes if process.group == name})
         logins.append(Login(name, tuple(rights.items()), tuple(running)))
+    if platform.observability.prometheus:
+        logins.append(Login(METRICS, (), ()))
     if problems:
         raise ProblemError(problems)
     return tuple(logins)
@@ -84,10 +88,12 @@ def _check_databases(service: str, declared: PostgresqlService) -> Iterator[Prob
 
 
 def render_access(
-    node: ServiceNode, declared: PostgresqlService, logins: Iterable[Login], replicas: Iterable[ServiceNode]
+    node: ServiceNode, declared: PostgresqlService, logins: Collection[Login], replicas: Iterable[ServiceNode]
 ) -> str:
     """Return pg_hba.conf of one server: root's own tools by socket, everybody else by certificate or not at all."""
     lines = [_row("local", "all", quote_field("postgres"), "", "peer")]
+    if any(login.role == METRICS for login in logins):
+        lines.append(_row("local", quote_field("postgres"), quote_field(METRICS), "", "peer"))
     lines.append(_row("hostnossl", "all,replication", "all", "all", "reject"))
     if node.role == "primary":
         for login in logins:
@@ -108,7 +114,7 @@ def render_access(
 def render_mappings(service: str, declared: PostgresqlService, logins: Iterable[Login]) -> str:
     """Return pg_ident.conf: which certificate, by its common name, may be which role."""
     lines = [f"replicas {quote_field(service)} {quote_field(REPLICATION)}"]
-    for login in logins:
+    for login in (login for login in logins if login.rights):
         name = quote_field(login.role)
         lines.append(f"pool {quote_field(POOL)} {name}" if declared.pgbouncer else f"agents {name} {name}")
     return "\n".join(lines) + "\n"
@@ -128,7 +134,7 @@ def render_pool_access(logins: Iterable[Login]) -> str:
 
 def render_pool_users(logins: Iterable[Login]) -> str:
     """Return PgBouncer's list of users; none of them has a password."""
-    return "".join(f'{quote_field(login.role)} ""\n' for login in logins)
+    return "".join(f'{quote_field(login.role)} ""\n' for login in logins if login.rights)
 
 
 def _network(address: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 from groundwork.manifest.services import PostgresqlService
 from groundwork.problems import Problem, ProblemError
-from roles.postgresql.access import REPLICATION, Login, owner_of
+from roles.postgresql.access import METRICS, REPLICATION, Login, owner_of
 from roles.postgresql.quoting import quote_name, quote_text
 from roles.postgresql.server import Server, slot_name
 
@@ -86,6 +86,7 @@ def _plan_login(server: Server, login: Login, catalog: Catalog) -> list[str]:
     if found is None or found["mark"] != mark:
         statements.append(f"COMMENT ON ROLE {role} IS {quote_text(mark)}")
     owned = {owner_of(server.declared, database) for database, rights in login.rights if rights == "owner"}
+    owned |= {"pg_monitor"} if login.role == METRICS else set()
     present = set(found["member_of"]) if found else set()
     statements += [f"GRANT {quote_name(owner)} TO {role}" for owner in sorted(owned - present)]
     statements += [f"REVOKE {quote_name(other)} FROM {role}" for other in sorted(present - owned)]

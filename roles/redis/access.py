@@ -11,7 +11,7 @@ from groundwork.manifest.agents import Need
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import RedisService, RedisUser
 from groundwork.problems import Problem, ProblemError
-from groundwork.topology.secrets import service_clients
+from groundwork.topology.secrets import METRICS, service_clients
 
 REPLICATION = "replication"
 """The servers' own user: by it replicas follow, and the helper on a host arranges a cluster."""
@@ -38,6 +38,11 @@ _SERVERS = {
     # Keys are moved between servers by MIGRATE, which logs in at the other one and restores them there.
     "cluster": ("~*", *_FOLLOWING, "+cluster", "+dbsize", "+select", "+migrate", "+restore", "+restore-asking"),
 }
+# Figures and nothing else: no key's content, and no CONFIG, which tells passwords.
+_METRICS = (
+    "-@all", "+auth", "+hello", "+ping", "+info", "+select", "+dbsize", "+latency|latest", "+latency|histogram",
+    "+slowlog|len", "+slowlog|get", "+cluster|info", "+client|setname", "+client|list",
+)  # fmt: skip
 _LONGEST_PATTERN = 500
 
 
@@ -63,6 +68,11 @@ def list_access(platform: Platform, service: str) -> tuple[Access, ...]:
             for key in _names_of(platform, service, client):
                 problems.append(Problem("is the name of the servers' own user", key=key, given=client))
             result.append(Access(client, _SERVERS[declared.mode]))
+            continue
+        if client == METRICS and platform.observability.prometheus:
+            for key in _names_of(platform, service, client):
+                problems.append(Problem("is the name of the exporter's user", key=key, given=client))
+            result.append(Access(client, _METRICS))
             continue
         user, needs = declared.users.get(client), _needs_of_group(platform, client, service)
         key = f"services.{service}.users.{client}" if user else f"groups.{client}"

@@ -412,6 +412,8 @@ def test_roles_are_the_declared_ones(host: Host, site: Site, primary: ServiceNod
     )
     service = declared(site, primary)
     groups = {group for group, *_ in clients(site, primary)}
+    # The exporter of its figures, where there is a Prometheus.
+    groups |= {"prometheus"} if site.platform.observability.prometheus else set()
     owners = {service.databases[name].owner or name for name in service.databases}
     replicas = any(other.service == primary.service and other.role == "replica" for other in site.topology.nodes)
     found = {row["rolname"]: row for row in rows}

@@ -60,6 +60,10 @@ def test_each_unit_of_each_host_has_one_identity(system: System) -> None:
     expected += [(f"site-{site.exposure}", site.host) for site in topology.sites]
     expected += [("nginx", host) for host in {site.host for site in topology.sites}]
     expected += [("operator", host.name) for host in topology.hosts]
+    prometheus = system.platform.observability.prometheus
+    expected += [("exporter", host.name) for host in topology.hosts if prometheus]
+    watching = system.inventory.group(prometheus.hosts) if prometheus else ()
+    expected += [("prometheus", host.name) for host in watching]
     pooled = {n for n, s in system.platform.services.items() if isinstance(s, PostgresqlService) and s.pgbouncer}
     expected += [(f"{n.service}-pgbouncer-{n.index}", n.host) for n in topology.nodes if n.service in pooled]
     assert found == Counter(expected)

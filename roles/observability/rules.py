@@ -1,0 +1,92 @@
+"""Alerts about hosts and what runs on them; those about objectives come from the objectives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from groundwork.manifest.platform import Platform
+from groundwork.objectives.indicators import match_any
+from groundwork.topology.model import Topology
+
+Rule = dict[str, Any]
+FILESYSTEMS = 'fstype!~"tmpfs|ramfs|overlay|squashfs|nsfs",mountpoint!~"/(run|proc|sys|dev).*"'
+
+
+def make_platform_rules(platform: Platform, topology: Topology) -> dict[str, Any]:
+    """Return a rule file: hosts that are down, full, or busier than declared, and what does not answer."""
+    rules = [
+        _alert("HostDown", 'up{job="node"} == 0', "1m", "page", "{{ $labels.host }} does not answer"),
+        _alert(
+            "TargetDown",
+            'up{job!="node"} == 0',
+            "1m",
+            "ticket",
+            "{{ $labels.job }} on {{ $labels.host }} does not answer",
+        ),
+        _alert(
+            "ProbeFailed", "probe_success == 0", "1m", "ticket", "{{ $labels.instance }} does not do what it should"
+        ),
+        _alert(
+            "DiskAlmostFull",
+            f"node_filesystem_avail_bytes{{{FILESYSTEMS}}} / node_filesystem_size_bytes{{{FILESYSTEMS}}} < 0.05",
+            "1m",
+            "page",
+            "{{ $labels.mountpoint }} on {{ $labels.host }} has less than 5 % left",
+        ),
+        _alert(
+            "DiskFilling",
+            f"node_filesystem_avail_bytes{{{FILESYSTEMS}}} / node_filesystem_size_bytes{{{FILESYSTEMS}}} < 0.15",
+            "10m",
+            "ticket",
+            "{{ $labels.mountpoint }} on {{ $labels.host }} has less than 15 % left",
+        ),
+        _alert(
+            "UnitFailed",
+            'node_systemd_unit_state{state="failed"} == 1',
+            "30s",
+            "ticket",
+            "{{ $labels.name }} on {{ $labels.host }} has failed",
+        ),
+        _alert(
+            "CertificateExpiring",
+            "probe_ssl_earliest_cert_expiry - time() < 3 * 86400",
+            "1m",
+            "ticket",
+            "the certificate of {{ $labels.instance }} ends in less than three days",
+        ),
+        _alert(
+            "ConfigurationRefused",
+            "prometheus_config_last_reload_successful == 0 or alertmanager_config_last_reload_successful == 0",
+            "1m",
+            "ticket",
+            "{{ $labels.job }} on {{ $labels.host }} goes on with an older configuration",
+        ),
+        *_utilisation(platform, topology),
+    ]
+    return {"groups": [{"name": f"{platform.platform}-platform", "rules": rules}]}
+
+
+def _alert(name: str, expression: str, lasting: str, severity: str, summary: str) -> Rule:
+    return {
+        "alert": name,
+        "expr": expression,
+        "for": lasting,
+        "labels": {"severity": severity},
+        "annotations": {"summary": summary},
+    }
+
+
+def _utilisation(platform: Platform, topology: Topology) -> list[Rule]:
+    """One alert for each declared bound of the hardware's use; that of GPUs is shown by no exporter of Debian's."""
+    rules: list[Rule] = []
+    for one in platform.utilisation:
+        hosts = match_any("host", [host.name for host in topology.inventory.group(one.hosts)])
+        busy = f'100 * (1 - avg by (host) (rate(node_cpu_seconds_total{{mode="idle",{hosts}}}[15m])))'
+        used = f"100 * (1 - node_memory_MemAvailable_bytes{{{hosts}}} / node_memory_MemTotal_bytes{{{hosts}}})"
+        for name, maximum, expression in (("Processor", one.cpu_maximum, busy), ("Memory", one.memory_maximum, used)):
+            if maximum is not None:
+                summary = f"{name.lower()} use of {{{{ $labels.host }}}} is above {maximum:f} %"
+                rule = _alert(f"{name}Busy", f"{expression} > {maximum:f}", "15m", "ticket", summary)
+                rule["labels"]["hosts"] = one.hosts
+                rules.append(rule)
+    return rules
