@@ -16,6 +16,8 @@ class Prometheus(Model):
     exporter_interval: Duration = 30.0
     retention: Duration = 1_296_000.0
     retention_size: Size | None = None
+    objective_files: list[str] = []
+    """Further objectives: files in Sloth's format (prometheus/v1), from the manifest's folder."""
 
 
 class Receiver(Model):

@@ -9,12 +9,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from groundwork.authority.leaves import make_leaf
 from groundwork.engine import api
 from groundwork.engine.results import OperationStatus, RunResult
 from groundwork.lab.boot import open_session
@@ -135,10 +139,14 @@ class Stage:
     def query(self, **queries: str) -> dict[str, list[dict[str, Any]]]:
         return query_prometheus(self.load(), queries)
 
+    def firing(self) -> list[dict[str, str]]:
+        """Labels of the alerts that Prometheus has firing."""
+        return [sample["metric"] for sample in self.query(firing='ALERTS{alertstate="firing"}')["firing"]]
+
     def told(self) -> list[tuple[float, str, dict[str, str]]]:
         """What reached the webhook so far: time, status, labels."""
         text = self.run("data", "cat /run/alerts 2>/dev/null")
-        return [tuple(json.loads(line)) for line in text.splitlines()]  # type: ignore[misc]
+        return [tuple(json.loads(line)) for line in text.splitlines()]
 
 
 def wait(what: Callable[[], Any], seconds: float = 120) -> float:
@@ -158,18 +166,25 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     boot_lab(NAME, PLATFORM, RELEASE, Phases(print))
     made = Stage(tmp_path_factory.mktemp("project"))
     result = made.apply()
-    assert not result.failed, result.model_dump_json(indent=1)[-6000:]
+    assert failures(result) == []
     site = made.load()
     folder = f"/etc/groundwork/{PLATFORM}"
-    identity = next(one.unit for one in site.topology.identities if one.account == "work")
+    served = next(one for one in site.topology.identities if one.account == "work")
     settings = {
         "address": site.inventory.host("app").address,
         "port": 9000,
         "failing": "/run/agent-fails",
         "authority": f"{folder}/authority/bundle.pem",
-        "certificate": f"{folder}/certificates/{identity}/current/certificate.pem",
-        "key": f"{folder}/certificates/{identity}/current/key.pem",
+        "certificate": f"{folder}/certificates/{served.unit}/current/certificate.pem",
+        "key": f"{folder}/certificates/{served.unit}/current/key.pem",
     }
+    now = datetime.now(UTC)
+    certificate, key = make_leaf(site.authority.issuer(), served, now, timedelta(seconds=1))
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    chain = certificate.public_bytes(Encoding.PEM) + site.authority.issuer().certificate.public_bytes(Encoding.PEM)
+    made.run("app", f"cat >/run/agent-expired.pem <<'END'\n{(chain + private).decode()}END")
+    made.run("app", f"echo {site.inventory.host('data').address} >/run/other")
+    made.run("data", "systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1 >/run/postgresql-unit")
     made.start("data", "hook", HOOK, str(HOOK_PORT))
     made.start("app", "agent", AGENT, json.dumps(settings))
     yield made
@@ -181,8 +196,18 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
         remove_lab(NAME)
 
 
+def failures(result: RunResult) -> list[str]:
+    found = [f"{host.name}: {host.reason}" for host in result.hosts if host.failed]
+    return found + [
+        f"{host.name}: {op.name}: {op.model_dump_json()[-1500:]}"
+        for host in result.hosts
+        for op in host.operations
+        if op.status is OperationStatus.FAILED
+    ]
+
+
 def changed(result: RunResult) -> list[str]:
-    assert not result.failed, result.model_dump_json(indent=1)[-6000:]
+    assert failures(result) == []
     quiet = (OperationStatus.UNCHANGED, OperationStatus.NOT_RUN)
     return [f"{host.name}: {op.name}" for host in result.hosts for op in host.operations if op.status not in quiet]
 
@@ -229,22 +254,89 @@ def test_budgets_are_measured_and_the_gate_opens(stage: Stage) -> None:
     assert names == {"work-availability", "work-errors", "store-availability", "database-availability"}
 
 
-def test_what_fails_reaches_the_webhook(stage: Stage) -> None:
-    before = time.time()
-    stage.run("app", "touch /run/agent-fails")
-    stage.run("app", "systemd-run --unit=broken /bin/false")
+@dataclass(frozen=True)
+class Drill:
+    """A fault, how it is mended, and which alerts tell of it; ``also`` may, everything else must not."""
 
-    def names(status: str = "firing") -> set[str]:
-        return {labels["alertname"] for when, state, labels in stage.told() if state == status and when > before}
+    host: str
+    fault: str
+    mend: str
+    tells: frozenset[str]
+    also: frozenset[str] = frozenset()
 
-    took = wait(lambda: {"WorkErrors", "UnitFailed"} <= names())
-    print(f"told after {took:.0f} s: {sorted(names())}")
-    assert names() == {"WorkErrors", "UnitFailed"}
-    severities = {labels["severity"] for _, _, labels in stage.told() if labels["alertname"] == "WorkErrors"}
-    assert severities == {"page"}
-    stage.run("app", "rm /run/agent-fails; systemctl reset-failed broken")
-    took = wait(lambda: "UnitFailed" in names("resolved"), 180)
-    print(f"taken back after {took:.0f} s")
+
+def drill(host: str, fault: str, mend: str, tells: str, also: str = "") -> Drill:
+    return Drill(host, fault, mend, frozenset(tells.split()), frozenset(also.split()))
+
+
+def exporter(kind: str) -> tuple[str, str]:
+    unit = f"chorus-{kind}.service"
+    return f"systemctl stop {unit}", f"systemctl start {unit}"
+
+
+REDIS, POSTGRESQL = "redis-server@chorus-redis-1", "$(cat /run/postgresql-unit)"
+CUT = "ip route add unreachable $(cat /run/other)/32", "ip route del unreachable $(cat /run/other)/32"
+CONFIGURATION = "/etc/groundwork/chorus/observability/prometheus.yml"
+BREAK = f"cp -p {CONFIGURATION} /run/kept; echo nonsense >>{CONFIGURATION}; systemctl reload chorus-prometheus"
+MEND = f"cp -p /run/kept {CONFIGURATION}; systemctl reload chorus-prometheus"
+# Short ones, then those whose pages last: a page stays for as long as its 30 minutes' window sees the fault.
+DRILLS = {
+    "unit failed": drill("app", "systemd-run --unit=broken /bin/false", "systemctl reset-failed broken", "UnitFailed"),
+    "prober stopped": drill("data", *exporter("blackbox-exporter"), "TargetDown"),
+    "configuration refused": drill("data", BREAK, MEND, "ConfigurationRefused"),
+    "exporter of a host stopped": drill("app", *exporter("node-exporter"), "HostDown"),
+    "requests fail": drill("app", "touch /run/agent-fails", "rm /run/agent-fails", "WorkErrors"),
+    "exporter of Redis stopped": drill("data", *exporter("redis-exporter-redis-1"), "StoreAvailability", "TargetDown"),
+    "Redis stopped": drill("data", f"systemctl stop {REDIS}", f"systemctl start {REDIS}", "StoreAvailability"),
+    "PostgreSQL stopped": drill(
+        "data", f"systemctl stop {POSTGRESQL}", f"systemctl start {POSTGRESQL}", "DatabaseAvailability"
+    ),
+    "agents not ready": drill(
+        "app", "touch /run/agent-fails-unready", "rm /run/agent-fails-unready", "WorkAvailability", "WorkErrors"
+    ),
+    "agents stopped": drill("app", "systemctl kill -s STOP agent", "systemctl kill -s CONT agent", "WorkAvailability",
+        "TargetDown WorkErrors"),
+    "certificate expired": drill(
+        "app", "touch /run/agent-fails-expired", "rm /run/agent-fails-expired", "WorkAvailability", "TargetDown"
+    ),
+    "host cut off": drill("app", *CUT, "HostDown WorkAvailability", "WorkErrors"),
+}  # fmt: skip
+LASTING = frozenset({"WorkErrors", "WorkAvailability", "StoreAvailability", "DatabaseAvailability"})
+QUICK = ("unit failed", "requests fail")
+
+
+def carry_out(stage: Stage, name: str, resolving: bool) -> None:
+    """Cause a fault: its alert must reach the webhook within two minutes, no other may, and it must be taken back."""
+    one = DRILLS[name]
+    running = {labels["alertname"] for labels in stage.firing()}
+    since = time.time()
+    stage.run(one.host, one.fault)
+
+    def names(status: str) -> set[str]:
+        return {labels["alertname"] for when, state, labels in stage.told() if state == status and when > since}
+
+    # What is told already of an earlier drill is not told again.
+    fresh = one.tells - running
+    took = wait(lambda: fresh <= names("firing") and one.tells <= {labels["alertname"] for labels in stage.firing()})
+    wrong = names("firing") - one.tells - one.also - running
+    assert not wrong, f"{name}: {wrong} told, too"
+    stage.run(one.host, one.mend)
+    short = one.tells - LASTING
+    after = wait(lambda: short <= names("resolved"), 240) if resolving and short else 0.0
+    print(f"{name}: told after {took:.0f} s, taken back after {after:.0f} s")
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_what_fails_reaches_the_webhook(stage: Stage, name: str) -> None:
+    carry_out(stage, name, resolving=False)
+    pages = [labels for _, _, labels in stage.told() if labels["alertname"] == "WorkErrors"]
+    assert {labels["severity"] for labels in pages} <= {"page"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in DRILLS if name not in QUICK])
+def test_drills(stage: Stage, name: str) -> None:
+    carry_out(stage, name, resolving=True)
 
 
 def test_nobody_gets_in_without_a_certificate(stage: Stage) -> None:

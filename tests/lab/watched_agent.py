@@ -15,6 +15,18 @@ SETTINGS = json.loads(sys.argv[1])
 COUNTS = {"200": 0, "500": 0}
 
 
+def follow_certificate() -> None:
+    """Serve the expired certificate for as long as a file says so."""
+    expired = False
+    while True:
+        wanted = pathlib.Path(SETTINGS["failing"] + "-expired").exists()
+        if wanted != expired:
+            expired = wanted
+            files = ("/run/agent-expired.pem",) if expired else (SETTINGS["certificate"], SETTINGS["key"])
+            context.load_cert_chain(*files)
+        time.sleep(0.5)
+
+
 def serve_requests() -> None:
     """Make as if so many requests a second were answered; while the file is there, all of them fail."""
     while True:
@@ -28,7 +40,8 @@ class Agent(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a scrape."""
-        lines = ["agent_ready 1"]
+        unready = pathlib.Path(SETTINGS["failing"] + "-unready").exists()
+        lines = [f"agent_ready {0 if unready else 1}"]
         for status, count in COUNTS.items():
             if count:
                 lines.append(f'agent_requests_total{{method="GET",route="/work",status="{status}"}} {count}')
@@ -49,5 +62,6 @@ context.load_cert_chain(SETTINGS["certificate"], SETTINGS["key"])
 context.load_verify_locations(SETTINGS["authority"])
 context.verify_mode = ssl.CERT_REQUIRED
 server.socket = context.wrap_socket(server.socket, server_side=True)
+threading.Thread(target=follow_certificate, daemon=True).start()
 threading.Thread(target=serve_requests, daemon=True).start()
 server.serve_forever()
