@@ -94,14 +94,14 @@ def generate(
     as_json: options.Json = False,
     debug: options.Debug = False,
 ) -> None:
-    """Write Prometheus rules for files in Sloth's format (prometheus/v1). Contacts no host."""
+    """Write rules, and tests of their alerts, for files in Sloth's format (prometheus/v1). Contacts no host."""
     with report_errors(as_json=as_json, debug=debug):
-        from groundwork.objectives.files import render_rules
+        from groundwork.objectives.given import render_given_files
         from groundwork.objectives.sloth import read_spec
 
         specs = [read_spec(path, str(path)) for path in files]
-        rules = {f"{path.stem}.rules.yaml": render_rules(spec) for path, spec in zip(files, specs, strict=True)}
-        _write(folder, rules, as_json)
+        rendered = {name: content for spec in specs for name, content in render_given_files(spec).items()}
+        _write(folder, rendered, as_json)
 
 
 def _write(folder: Path, files: dict[str, str], as_json: bool) -> None:
@@ -119,12 +119,14 @@ def _ask(environment: str, lab: str | None) -> list[Budget]:
     choose_lab(lab)
     from groundwork.objectives.budget import build_queries, read_budgets
     from groundwork.objectives.derivation import derive_objectives, make_spec
+    from groundwork.objectives.given import read_given
     from groundwork.objectives.prometheus import query_prometheus
     from groundwork.site import load_site
 
     site = load_site(environment)
-    spec = make_spec(site.platform, derive_objectives(site.platform))
-    return read_budgets(spec, query_prometheus(site, build_queries(spec))) if spec else []
+    own = make_spec(site.platform, derive_objectives(site.platform))
+    specs = [*([own] if own else []), *read_given(site.platform, site.folder)]
+    return [one for spec in specs for one in read_budgets(spec, query_prometheus(site, build_queries(spec)))]
 
 
 def _print_budgets(budgets: list[Budget]) -> None:

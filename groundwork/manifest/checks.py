@@ -187,6 +187,9 @@ def _paths(platform: Platform) -> Iterator[tuple[str, str]]:
     ):
         if path:
             yield key, path
+    if platform.observability.prometheus:
+        for number, path in enumerate(platform.observability.prometheus.objective_files):
+            yield f"observability.prometheus.objective_files.{number}", path
     for name, group in platform.groups.items():
         if group.configuration and group.configuration.configuration_schema:
             yield f"groups.{name}.configuration.schema", group.configuration.configuration_schema

@@ -12,6 +12,7 @@ from pyinfra.operations import files
 
 from groundwork.objectives.derivation import derive_objectives
 from groundwork.objectives.files import HEADER, dump, render_platform_rules
+from groundwork.objectives.given import read_given, render_given_rules
 from groundwork.operations import apt, ledger, secret_files, systemd_units, validated_files
 from groundwork.operations.refusals import refusing
 from groundwork.operations.rendering import render_template
@@ -33,6 +34,7 @@ def observability(site: Site) -> None:
     """Set up what watches on this host, and take away what it no longer has; what was recorded stays."""
     with refusing():
         plan.check_platform(site.platform, site.topology)
+        read_given(site.platform, site.folder)
         servers = plan.plan_servers(site.platform, site.topology, host.name)
         secrets = _read_secrets(site, servers)
     name = site.platform.platform
@@ -111,6 +113,8 @@ def _write_prometheus(site: Site) -> None:
         "objectives": render_platform_rules(platform) or HEADER + dump({"groups": []}),
         "platform": HEADER + dump(make_platform_rules(platform, site.topology)),
     }
+    given = read_given(platform, site.folder)
+    rules |= {"given": render_given_rules(given)} if given else {}
     for part, content in rules.items():
         validated_files.validated_file(
             name=f"Write the rules about {part}",
@@ -161,7 +165,8 @@ def _write_alertmanager(site: Site, secrets: dict[str, SecretValue]) -> None:
 def _run_server(site: Site, server: plan.Server, secrets: dict[str, SecretValue]) -> None:
     inputs: list[OperationMeta] = []
     if server.credential and server.node:
-        content = json.dumps({plan.redis_address(server.node): secrets[server.node.service].reveal()})
+        password = secrets[server.node.service].reveal()
+        content = json.dumps(dict.fromkeys(plan.redis_addresses(server.node), password))
         write = partial(secret_files.secret_file, dest=server.credential, content=SecretValue(content))
         inputs.append(write(name=f"Give {server.name} its password"))
     address = site.topology.inventory.host(host.name).address

@@ -16,7 +16,7 @@ from groundwork.topology.model import ServiceNode, Topology
 from groundwork.topology.scraping import EXPORTER_PORTS, PROBE, list_exporters
 from roles.observability import paths
 from roles.observability.maintenance import make_intervals
-from roles.observability.scraping import join, list_jobs
+from roles.observability.scraping import join, list_jobs, list_rules
 
 LARGEST_FILES = 65_536
 
@@ -170,7 +170,7 @@ def _redis_exporter(platform: str, node: ServiceNode, port: int, watchers: tuple
         program="/usr/bin/prometheus-redis-exporter",
         arguments=(
             f"-web.listen-address={join(node.address, port)}",
-            f"-redis.addr={redis_address(node)}",
+            f"-redis.addr={redis_addresses(node)[0]}",
             "-redis.user=prometheus",
             "-redis.password-file=${CREDENTIALS_DIRECTORY}/passwords",
             # The exporter would read passwords with it; its user may not, either.
@@ -191,9 +191,10 @@ def _redis_exporter(platform: str, node: ServiceNode, port: int, watchers: tuple
     )
 
 
-def redis_address(node: ServiceNode) -> str:
-    """How an exporter calls its Redis, also in its file of passwords."""
-    return f"rediss://{join(node.address, node.port)}"
+def redis_addresses(node: ServiceNode) -> tuple[str, str]:
+    """How an exporter calls its Redis, and how newer ones look it up in the file of passwords: with the user."""
+    place = join(node.address, node.port)
+    return f"rediss://{place}", f"rediss://prometheus@{place}"
 
 
 def _postgresql_exporter(platform: str, node: ServiceNode, port: int, watchers: tuple[str, ...]) -> Server:
@@ -262,8 +263,7 @@ def _prometheus(platform: Platform, topology: Topology, address: str) -> Server:
         ),
         inputs=(web,),
         reloads=(
-            paths.rules(name, "objectives"),
-            paths.rules(name, "platform"),
+            *(paths.rules(name, part) for part in list_rules(declared)),
             *(paths.targets(name, job) for job in list_jobs(topology)),
             paths.prometheus(name),
         ),

@@ -26,6 +26,11 @@ def list_jobs(topology: Topology) -> dict[str, list[ScrapeTarget]]:
     return jobs
 
 
+def list_rules(declared: Prometheus) -> tuple[str, ...]:
+    """Names of the files of rules that there are: of the manifest's objectives, of hosts, of the user's own files."""
+    return ("objectives", "platform", *(("given",) if declared.objective_files else ()))
+
+
 def make_web(platform: str, unit: str) -> dict[str, Any]:
     """How a server of the role speaks: TLS, and only with who shows a certificate of the authority."""
     return {
@@ -56,7 +61,7 @@ def make_prometheus(platform: Platform, topology: Topology, address: str) -> dic
             "evaluation_interval": format_duration(declared.scrape_interval),
             "external_labels": {"platform": name, "environment": topology.environment},
         },
-        "rule_files": [paths.rules(name, part) for part in ("objectives", "platform")],
+        "rule_files": [paths.rules(name, part) for part in list_rules(declared)],
         "scrape_configs": [_make_job(name, job, declared, address, tls) for job in list_jobs(topology)],
     }
     receivers = platform.observability.alertmanager

@@ -121,7 +121,10 @@ def plan_databases(server: Server, catalog: Catalog) -> list[str]:
         statements += _plan_session_roles(server, name, catalog)
     for name in ("postgres", "template1"):
         acl = catalog["databases"].get(name, {"acl": {"PUBLIC": ["CONNECT"]}})["acl"]
-        statements += compare_grants(f"DATABASE {quote_name(name)}", acl, {}, {"PUBLIC"})
+        ours = {"PUBLIC", *(login.role for login in server.logins if login.role == METRICS)}
+        # The exporter asks the server about itself from this database, and from no other.
+        wanted = {METRICS: ("CONNECT",)} if name == "postgres" and METRICS in ours else {}
+        statements += compare_grants(f"DATABASE {quote_name(name)}", acl, wanted, ours)
     statements += _plan_slots(server, catalog["slots"])
     return statements
 

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 import yaml
 
+from groundwork.manifest import Platform
 from groundwork.objectives.files import dump, render_rules
+from groundwork.objectives.given import read_given, render_given_files
 from groundwork.objectives.rules import list_recorded, make_groups
 from groundwork.objectives.sloth import Spec, parse_spec
 from groundwork.objectives.windows import PAIRS, list_pairs, needs_outage_rule
 from groundwork.problems import ProblemError
 from tests.unit.objectives.test_sloth_files import FILE
 from tests.unit.objectives.tools import PROMTOOL, promtool
+from tests.unit.topology.systems import minimal
 
 CHOSEN = 'sloth_id="shop-requests", sloth_service="shop", sloth_slo="requests"'
 # Of Sloth 0.16 for a period of 30 days.
@@ -194,3 +197,28 @@ def test_promtool_would_notice_a_wrong_figure(tmp_path: Path) -> None:
     series = {'http_total{code="200"}': "0+90x20", 'http_total{code="500"}': "0+10x20"}
     with pytest.raises(subprocess.CalledProcessError):
         evaluate(tmp_path, series, {f"slo:sli_error:ratio_rate5m{{{CHOSEN}}}": [0.2]}, 15)
+
+
+@PROMTOOL
+@pytest.mark.parametrize("objective", ["99.99", "99.9", "99", "95"])
+def test_alerts_of_a_users_file_fire_as_they_should(objective: str, tmp_path: Path) -> None:
+    given = parse_spec(FILE.replace("objective: 99.9", f"objective: {objective}"))
+    for name, content in render_given_files(given).items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(content)
+    promtool("test", "rules", *map(str, sorted(tmp_path.glob("tests/*.yaml"))))
+
+
+def test_files_that_the_manifest_names_are_read(tmp_path: Path) -> None:
+    def read(*names: str) -> list[Spec]:
+        observability = {"prometheus": {"hosts": "red", "objective_files": list(names)}}
+        return read_given(Platform.model_validate(minimal(observability=observability)), tmp_path)
+
+    (tmp_path / "shop.yaml").write_text(FILE)
+    (tmp_path / "wrong.yaml").write_text(FILE.replace("objective: 99.9", "objective: 100"))
+    assert [one.service for one in read("shop.yaml")] == ["shop"]
+    (tmp_path / "again.yaml").write_text(FILE)
+    with pytest.raises(ProblemError, match="same service as shop") as caught:
+        read("shop.yaml", "wrong.yaml", "again.yaml", "missing.yaml")
+    assert "wrong.yaml:7" in str(caught.value)
+    assert "missing.yaml" in str(caught.value)
