@@ -10,6 +10,7 @@ as declared. PostgreSQL and NATS only read their certificates: no migration runs
 from groundwork.site import current_site
 from roles.consul.deploy import consul
 from roles.nats.deploy import nats_certificates
+from roles.observability.deploy import observability
 from roles.pki.deploy import pki
 from roles.postgresql.deploy import postgresql_certificates
 from roles.redis.deploy import redis
@@ -23,3 +24,4 @@ consul(site)
 postgresql_certificates(site)
 nats_certificates(site)
 reverse_proxy(site)
+observability(site)
