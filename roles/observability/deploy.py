@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import partial
+from pathlib import Path
 
 from pyinfra import host
 from pyinfra.api import deploy
@@ -22,11 +23,13 @@ from groundwork.topology.identities import ALERTMANAGER, PROMETHEUS
 from groundwork.topology.secrets import METRICS, credential_name
 from roles.observability import paths, plan, routing, scraping
 from roles.observability.facts import DebianVersion
+from roles.observability.probes import list_checks
 from roles.observability.rules import make_platform_rules
 
 # From Debian 13 on, promtool is a package of its own.
 PROMTOOL_SINCE = 13
 GROUP = "prometheus"
+PROBE = Path(__file__).parent / "onhost" / "groundwork_probe.py"
 
 
 @deploy("Watch the platform")
@@ -52,6 +55,8 @@ def observability(site: Site) -> None:
         _write_alertmanager(site, secrets)
     for server in servers:
         _run_server(site, server, secrets)
+    if servers:
+        _check_health(site)
     ledger.finish(name="Remove what observability no longer declares", role=role, items=items)
 
 
@@ -68,7 +73,7 @@ def _read_secrets(site: Site, servers: list[plan.Server]) -> dict[str, SecretVal
 
 
 def _prepare_host(servers: list[plan.Server]) -> None:
-    packages = list(dict.fromkeys(server.package for server in servers))
+    packages = [*dict.fromkeys(server.package for server in servers), "python3", "openssl"]
     own = list(dict.fromkeys(server.package_unit for server in servers))
     if "prometheus" in packages and host.get_fact(DebianVersion) >= PROMTOOL_SINCE:
         packages.append("promtool")
@@ -159,6 +164,37 @@ def _write_alertmanager(site: Site, secrets: dict[str, SecretValue]) -> None:
         check=["amtool", "check-config", "{candidate}"],
         group=GROUP,
         mode="0640",
+    )
+
+
+def _check_health(site: Site) -> None:
+    """The probe, what it checks here, and the timer that has it do so."""
+    name = site.platform.platform
+    validated_files.validated_file(
+        name="Install groundwork-probe",
+        dest=paths.PROBE,
+        content=PROBE.read_text(encoding="utf-8"),
+        mode="0755",
+        check=["python3", "-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())", "{candidate}"],
+    )
+    validated_files.validated_file(
+        name="Say what is checked on this host",
+        dest=paths.checks(name),
+        content=json.dumps(list_checks(site.topology, host.name), indent=1) + "\n",
+        group=GROUP,
+        mode="0640",
+        check=["python3", "-m", "json.tool", "{candidate}", "/dev/null"],
+    )
+    unit = plan.probe_unit(name)
+    data = {"platform": name, "program": paths.PROBE, "checks": paths.checks(name)}
+    data |= {"metrics": paths.probe_metrics(name), "folder": paths.METRICS}
+    for kind in ("service", "timer"):
+        content = render_template(f"observability/probe.{kind}.j2", **data)
+        systemd_units.unit(name=f"Describe the checks to systemd ({kind})", unit=f"{unit}.{kind}", content=content)
+    systemd_units.service(
+        name="Check every minute",
+        units=f"{unit}.timer",
+        restart_inputs=[f"/etc/systemd/system/{unit}.timer"],
     )
 
 

@@ -43,6 +43,20 @@ def alertmanager(platform: str) -> str:
     return f"{folder(platform)}/alertmanager.yml"
 
 
+PROBE = "/usr/local/bin/groundwork-probe"
+"""The probe, for people and units alike."""
+
+
+def checks(platform: str) -> str:
+    """What the probe checks on this host."""
+    return f"{folder(platform)}/probes.json"
+
+
+def probe_metrics(platform: str) -> str:
+    """What the probe found last."""
+    return f"{METRICS}/{platform}-probe.prom"
+
+
 def redis_password(platform: str, service: str, index: int) -> str:
     """The password file of one Redis exporter; root's, handed to the unit by systemd."""
     return f"{folder(platform)}/redis-{service}-{index}.json"

@@ -114,7 +114,16 @@ def list_items(platform: str, servers: list[Server]) -> list[Item]:
         read = (*server.inputs, *server.reloads, *([server.credential] if server.credential else []))
         # Certificates, which some of them read, are not this role's.
         items += [Item("unit", server.unit), *(Item("file", path) for path in read if path.startswith(f"{folder}/"))]
-    return list(dict.fromkeys([*items, *([Item("directory", folder)] if servers else [])]))
+    if servers:
+        items += [Item("unit", f"{probe_unit(platform)}.timer"), Item("unit", f"{probe_unit(platform)}.service")]
+        # The probe itself stays in its place only while a platform of this host wants it.
+        items += [Item("file", paths.checks(platform)), Item("file", paths.PROBE), Item("directory", folder)]
+    return list(dict.fromkeys(items))
+
+
+def probe_unit(platform: str) -> str:
+    """Name of the unit and the timer of a platform's checks."""
+    return f"{platform}-probe"
 
 
 def _addresses(topology: Topology, group: str) -> tuple[str, ...]:

@@ -55,6 +55,27 @@ def make_platform_rules(platform: Platform, topology: Topology) -> dict[str, Any
             "the certificate of {{ $labels.instance }} ends in less than three days",
         ),
         _alert(
+            "CheckFailed",
+            'groundwork_probe_success{kind!="certificate"} == 0',
+            "1m",
+            "ticket",
+            "{{ $labels.host }} finds not well: {{ $labels.name }}",
+        ),
+        _alert(
+            "HostCertificateExpiring",
+            "groundwork_probe_expires_timestamp_seconds - time() < 3 * 86400",
+            "1m",
+            "ticket",
+            "on {{ $labels.host }}: {{ $labels.name }} ends in less than three days",
+        ),
+        _alert(
+            "ChecksStale",
+            "time() - groundwork_probe_last_run_timestamp_seconds > 600",
+            "1m",
+            "ticket",
+            "{{ $labels.host }} has not checked itself for ten minutes",
+        ),
+        _alert(
             "ConfigurationRefused",
             "prometheus_config_last_reload_successful == 0 or alertmanager_config_last_reload_successful == 0",
             "1m",

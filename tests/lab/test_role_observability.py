@@ -37,6 +37,8 @@ DEPLOY = Path("deploys/observability_only.py")
 PLATFORM = "chorus"
 AGENT = Path(__file__).with_name("watched_agent.py").read_text()
 HOOK_PORT = 8099
+# As a process of the platform is called, so that the host's own checks find it.
+AGENT_UNIT = "chorus-worker@1"
 ROLES = ("pki", "redis", "postgresql", "observability")
 # Writes every alert that it is told of into a file, one line of JSON each.
 HOOK = """\
@@ -186,7 +188,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     made.run("app", f"echo {site.inventory.host('data').address} >/run/other")
     made.run("data", "systemctl list-units --plain --no-legend 'postgresql@*' | cut -d' ' -f1 >/run/postgresql-unit")
     made.start("data", "hook", HOOK, str(HOOK_PORT))
-    made.start("app", "agent", AGENT, json.dumps(settings))
+    made.start("app", AGENT_UNIT, AGENT, json.dumps(settings))
     yield made
     if before is None:
         del os.environ["GROUNDWORK_LAB"]
@@ -276,6 +278,7 @@ def exporter(kind: str) -> tuple[str, str]:
 
 REDIS, POSTGRESQL = "redis-server@chorus-redis-1", "$(cat /run/postgresql-unit)"
 CUT = "ip route add unreachable $(cat /run/other)/32", "ip route del unreachable $(cat /run/other)/32"
+HANG = f"systemctl kill -s STOP {AGENT_UNIT}", f"systemctl kill -s CONT {AGENT_UNIT}"
 CONFIGURATION = "/etc/groundwork/chorus/observability/prometheus.yml"
 BREAK = f"cp -p {CONFIGURATION} /run/kept; echo nonsense >>{CONFIGURATION}; systemctl reload chorus-prometheus"
 MEND = f"cp -p /run/kept {CONFIGURATION}; systemctl reload chorus-prometheus"
@@ -287,19 +290,20 @@ DRILLS = {
     "exporter of a host stopped": drill("app", *exporter("node-exporter"), "HostDown"),
     "requests fail": drill("app", "touch /run/agent-fails", "rm /run/agent-fails", "WorkErrors"),
     "exporter of Redis stopped": drill("data", *exporter("redis-exporter-redis-1"), "StoreAvailability", "TargetDown"),
-    "Redis stopped": drill("data", f"systemctl stop {REDIS}", f"systemctl start {REDIS}", "StoreAvailability"),
+    "Redis stopped": drill(
+        "data", f"systemctl stop {REDIS}", f"systemctl start {REDIS}", "StoreAvailability", "CheckFailed"
+    ),
     "PostgreSQL stopped": drill(
-        "data", f"systemctl stop {POSTGRESQL}", f"systemctl start {POSTGRESQL}", "DatabaseAvailability"
+        "data", f"systemctl stop {POSTGRESQL}", f"systemctl start {POSTGRESQL}", "DatabaseAvailability", "CheckFailed"
     ),
     "agents not ready": drill(
         "app", "touch /run/agent-fails-unready", "rm /run/agent-fails-unready", "WorkAvailability", "WorkErrors"
     ),
-    "agents stopped": drill("app", "systemctl kill -s STOP agent", "systemctl kill -s CONT agent", "WorkAvailability",
-        "TargetDown WorkErrors"),
+    "agents hang": drill("app", *HANG, "WorkAvailability", "TargetDown WorkErrors"),
     "certificate expired": drill(
         "app", "touch /run/agent-fails-expired", "rm /run/agent-fails-expired", "WorkAvailability", "TargetDown"
     ),
-    "host cut off": drill("app", *CUT, "HostDown WorkAvailability", "WorkErrors"),
+    "host cut off": drill("app", *CUT, "HostDown", "WorkAvailability WorkErrors"),
 }  # fmt: skip
 LASTING = frozenset({"WorkErrors", "WorkAvailability", "StoreAvailability", "DatabaseAvailability"})
 QUICK = ("unit failed", "requests fail")

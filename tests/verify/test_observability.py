@@ -137,6 +137,18 @@ def test_secrets_are_for_those_who_need_them(host: Host, site: Site, host_name: 
             assert (int(mode, 8), owner) == (0o600, "0:root"), line
 
 
+def test_the_hosts_own_checks_find_all_well(host: Host, site: Site) -> None:
+    name = site.platform.platform
+    done = host.run(f"groundwork-probe --file /etc/groundwork/{shlex.quote(name)}/observability/probes.json")
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [one for one in results if not one["ok"]] == []
+    assert (done.rc, bool(results)) == (0, True), done.stderr
+    # The timer has the same done every minute, for Prometheus.
+    assert host.service(f"{name}-probe.timer").is_running
+    written = host.check_output("stat -c %%Y %s", f"/var/lib/groundwork/metrics/{name}-probe.prom")
+    assert float(host.check_output("date +%s")) - float(written) < 180
+
+
 def test_prometheus_collects_from_everything(host: Host, site: Site, host_name: str) -> None:
     targets = ask(host, site, host_name, "/api/v1/targets?state=active")["activeTargets"]
     found = {(one["labels"]["job"], one["labels"]["instance"]) for one in targets}
