@@ -15,7 +15,7 @@ from roles.observability.maintenance import make_intervals
 
 NOBODY = "nobody"
 # Seconds to wait for further alerts of a group, and until an alert that lasts is told again.
-TIMES = {"page": ("10s", "4h"), "ticket": ("1m", "24h"), "info": ("5m", "72h")}
+TIMES = {"page": ("10s", "4h"), "ticket": ("30s", "24h"), "info": ("5m", "72h")}
 SUMMARY = "{{ .Status | toUpper }} {{ .CommonLabels.alertname }}"
 EMAIL_ALLOWED = "smtps://USER:PASSWORD@HOST:PORT/?from=ADDRESS&to=ADDRESS"
 
