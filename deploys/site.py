@@ -15,6 +15,7 @@ from roles.consul.deploy import consul
 from roles.container_engine.deploy import container_engine, retire_container_engine
 from roles.firewall.deploy import firewall, open_firewall
 from roles.hardening.deploy import hardening
+from roles.gpu.deploy import gpu
 from roles.nats.deploy import nats
 from roles.observability.deploy import observability
 from roles.pki.deploy import pki
@@ -37,6 +38,8 @@ postgresql(site)
 nats(site)
 consul(site)
 container_engine(site)
+# Before the agents: their units find their part of a card in files that this writes.
+gpu(site)
 agent_runtime(site)
 retire_container_engine(site)
 reverse_proxy(site)

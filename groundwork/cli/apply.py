@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from groundwork.cli import options
 from groundwork.cli.output import choose_lab, exit_with, make_console, print_json, report_errors
 
@@ -11,6 +15,7 @@ def apply(
     limit: options.Limit = None,
     as_json: options.Json = False,
     lab: options.Lab = None,
+    drain: Annotated[bool, typer.Option("--drain", help="Stop whoever uses a GPU whose layout changes.")] = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
@@ -25,7 +30,8 @@ def apply(
 
         choose_lab(lab)
         with show_progress(plain=as_json or verbose) as on_event:
-            result = converge(environment, limit=options.split_limit(limit), verbose=verbose, on_event=on_event)
+            limits, data = options.split_limit(limit), {"gpu_drain": True} if drain else {}
+            result = converge(environment, limit=limits, verbose=verbose, on_event=on_event, data=data)
         if as_json:
             print_json(result)
         else:

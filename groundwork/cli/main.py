@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "schema": ("schema", "schema", "Print the JSON Schema of platform manifests."),
     "lab": ("lab", "app", "Test hosts on this machine: up, down, status, ssh, exec."),
     "secrets": ("secrets", "app", "Make, list, set and rotate an environment's secrets."),
+    "gpu": ("gpu", "app", "Show cards, slots and owners: as planned, or as they are."),
     "certs": ("certs", "app", "Show, renew and revoke certificates."),
     "artifacts": ("artifacts", "app", "Fetch and check what comes from vendors."),
     "slo": ("slo", "app", "Objectives: budgets left, release gate, files for other tools."),

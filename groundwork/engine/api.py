@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from groundwork.engine.events import Event
@@ -51,15 +51,18 @@ def apply(
     timeouts: Timeouts | None = None,
     verbose: bool = False,
     on_event: Callable[[Event], None] | None = None,
+    data: Mapping[str, str | int | float | bool | None] | None = None,
 ) -> RunResult:
     """Bring the hosts into the declared state, in one pass; baselines of ``groundwork drift`` follow.
 
-    Arguments and errors are those of ``plan``. A host that fails is in the result; it raises nothing.
+    Arguments and errors are those of ``plan``; ``data`` overrides the inventory's host data. A host that fails is
+    in the result; it raises nothing.
     """
     from groundwork.drift.gathering import following
     from groundwork.site import load_site
 
     request = make_request(Mode.APPLY, environment, limit, deploys, root, timeouts, verbose)
+    request = request.model_copy(update={"data": dict(data or {})})
     with following(load_site(request.environment, request.root), limit):
         return run(request, on_event)
 

@@ -25,7 +25,7 @@ def describe_cards(models: Sequence[str], owner: str) -> dict[str, Any]:
     cards = []
     for index, model in enumerate(models):
         product = find_product(model)
-        row = rows[product.key] if product else {"profiles": [], "compute_slices": 0}
+        row: dict[str, Any] = rows[product.key] if product else {"profiles": [], "compute_slices": 0}
         cards.append(
             {
                 "index": index,

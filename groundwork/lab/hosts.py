@@ -11,6 +11,7 @@ from docker.errors import APIError, DockerException, NotFound
 from docker.models.containers import Container
 
 from groundwork.lab.archives import FileEntry, pack_files
+from groundwork.lab.cards import double_files
 from groundwork.lab.errors import lab_error
 from groundwork.lab.keys import KeyPair
 from groundwork.lab.labels import HOST_LABEL, LAB_LABEL, ROOT_LABEL, lab_filter, object_prefix, root_label
@@ -77,7 +78,10 @@ def ensure_host(
             container.start()
             return "started"
         container = _create(client, root, spec, host)
-        container.put_archive("/", pack_files(_identity_files(host_key, login)))
+        files = _identity_files(host_key, login)
+        if host.gpus:
+            files += double_files(root, host.gpus, f"{spec.name}/{host.name}")
+        container.put_archive("/", pack_files(files))
         container.start()
     except APIError as error:
         raise lab_error(f"could not be started: {error.explanation}", key=host.name) from error

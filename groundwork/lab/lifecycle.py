@@ -86,16 +86,16 @@ def boot_lab(
             check_unchanged(spec, platform, release)
         platform = platform or (spec.platform if spec else DEFAULT_PLATFORM)
         release = check_release(release or (spec.release if spec else DEFAULT_RELEASE))
-        groups = read_lab_hosts(root, platform, whole=whole_manifest)
+        wanted = read_lab_hosts(root, platform, whole=whole_manifest)
         if spec is not None:
-            spec = check_same_hosts(spec, groups)
+            spec = check_same_hosts(spec, wanted)
         with engine_kept(root):
             with phases.phase("engine"):
                 client = ensure_engine(root, phases.note)
             with phases.phase("image"):
                 image, built = _choose_image(client, root, spec, release, phases)
             with phases.phase("hosts"):
-                plan = partial(plan_lab, name, platform, release, image, groups)
+                plan = partial(plan_lab, name, platform, release, image, wanted)
                 spec = _settle_network(client, root, state, replace(spec, image=image) if spec else None, plan)
                 hosts = _boot_hosts(client, root, state, spec, phases)
                 state.write_inventory(build_inventory(state, spec))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from ipaddress import IPv4Network
 from pathlib import Path
 
@@ -28,8 +29,16 @@ class _LabSection(BaseModel):
     lab: Lab
 
 
-def read_lab_hosts(root: Path, platform: str, *, whole: bool = True) -> dict[str, tuple[str, ...]]:
-    """Return each host that the manifest's ``lab.hosts`` asks for, with its inventory groups, in order.
+@dataclass(frozen=True)
+class WantedHost:
+    """A host as the manifest's section ``lab`` wants it: its inventory groups and cards."""
+
+    groups: tuple[str, ...]
+    gpus: tuple[str, ...] = ()
+
+
+def read_lab_hosts(root: Path, platform: str, *, whole: bool = True) -> dict[str, WantedHost]:
+    """Return each host that the manifest's ``lab.hosts`` asks for, in order.
 
     ``whole`` False looks at that section alone, so that hosts can be had while the rest is being written.
     Raises ProblemError with every mistake of the manifest, before anything is started.
@@ -47,7 +56,7 @@ def read_lab_hosts(root: Path, platform: str, *, whole: bool = True) -> dict[str
         except ValidationError as error:
             errors = error.errors(include_url=False)
             raise ProblemError([translate_error(dict(e), source, _LabSection) for e in errors]) from None
-    return {name: tuple(host.groups) for name, host in lab.hosts.items()}
+    return {name: WantedHost(tuple(host.groups), tuple(host.gpus)) for name, host in lab.hosts.items()}
 
 
 def plan_lab(
@@ -55,13 +64,13 @@ def plan_lab(
     platform: str,
     release: str,
     image: str,
-    groups: dict[str, tuple[str, ...]],
+    wanted: dict[str, WantedHost],
     taken: Iterable[IPv4Network],
 ) -> LabSpec:
-    """Return a new lab's specification; ``groups`` maps host names to groups, ``taken`` is not to be overlapped."""
+    """Return a new lab's specification; ``wanted`` has the hosts by name, ``taken`` is not to be overlapped."""
     subnet = choose_subnet(taken)
-    addresses = assign_addresses(subnet, groups)
-    hosts = tuple(LabHost(host, addresses[host], groups[host]) for host in groups)
+    addresses = assign_addresses(subnet, {name: host.groups for name, host in wanted.items()})
+    hosts = tuple(LabHost(name, addresses[name], host.groups, host.gpus) for name, host in wanted.items())
     return LabSpec(name, platform, release, image, str(subnet), hosts)
 
 
@@ -79,14 +88,16 @@ def check_unchanged(spec: LabSpec, platform: str | None, release: str | None) ->
             )
 
 
-def check_same_hosts(spec: LabSpec, groups: dict[str, tuple[str, ...]]) -> LabSpec:
-    """Return ``spec`` with the manifest's present groups; ProblemError where its hosts are others now."""
-    if set(groups) != {host.name for host in spec.hosts}:
+def check_same_hosts(spec: LabSpec, wanted: dict[str, WantedHost]) -> LabSpec:
+    """Return ``spec`` with the manifest's present groups; ProblemError where hosts or cards are others now."""
+    cards = {host.name: host.gpus for host in spec.hosts}
+    if {name: host.gpus for name, host in wanted.items()} != cards:
+        what = "cards of lab hosts" if set(wanted) == set(cards) else "lab hosts"
         raise lab_error(
-            "the manifest's lab hosts changed since this lab was made; run `./gw lab down` first",
+            f"the manifest's {what} changed since this lab was made; run `./gw lab down` first",
             key="lab.hosts",
-            given=", ".join(groups),
+            given=", ".join(wanted),
             allowed=", ".join(host.name for host in spec.hosts),
         )
-    hosts = tuple(LabHost(host.name, host.address, groups[host.name]) for host in spec.hosts)
+    hosts = tuple(LabHost(h.name, h.address, wanted[h.name].groups, h.gpus) for h in spec.hosts)
     return LabSpec(spec.name, spec.platform, spec.release, spec.image, spec.subnet, hosts)

@@ -28,6 +28,8 @@ class LabHost:
     name: str
     address: str
     groups: tuple[str, ...]
+    gpus: tuple[str, ...] = ()
+    """Models of the cards that it seems to have."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +127,9 @@ class LabState:
         data = _read_json(self.spec_file)
         if data is None:
             return None
-        hosts = tuple(LabHost(h["name"], h["address"], tuple(h["groups"])) for h in data.pop("hosts"))
+        hosts = tuple(
+            LabHost(h["name"], h["address"], tuple(h["groups"]), tuple(h.get("gpus", ()))) for h in data.pop("hosts")
+        )
         return LabSpec(hosts=hosts, **data)
 
     def write_spec(self, spec: LabSpec) -> None:

@@ -31,6 +31,8 @@ class LabHost(Model):
     """One host of the rehearsal lab."""
 
     groups: Annotated[list[HostGroup], Field(min_length=1)]
+    gpus: Annotated[list[Annotated[str, Field(min_length=3, max_length=80)]], Field(max_length=16)] = []
+    """Models of the cards that test doubles of NVIDIA's programs show on it; they compute nothing."""
 
 
 class Lab(Model):

@@ -9,8 +9,9 @@ from ipaddress import ip_address
 from groundwork.inventory import Inventory
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ConsulService, PostgresqlService
-from groundwork.topology.accounts import ROOT, SystemUser, group_user, service_user
+from groundwork.topology.accounts import ROOT, SystemUser, service_user
 from groundwork.topology.model import Identity, Process, ServiceNode, Site
+from groundwork.topology.sharing import process_user
 
 PROXY = "nginx"
 """Unit of the identity by which a host's reverse proxy calls agents; its account is ``proxy``."""
@@ -45,7 +46,7 @@ def list_identities(
 
     for process in processes:
         unit = process.unit_name.removesuffix(".service")
-        owner = group_user(platform.platform, process.group)
+        owner = process_user(platform, process.group)
         agents = (agent_name(platform.platform, agent.agent) for agent in process.agents)
         names = (*dict.fromkeys(agents), group_name(platform.platform, process.group))
         yield identity(unit, process.host, process.agents[0].address, process.group, owner, names)

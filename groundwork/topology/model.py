@@ -38,6 +38,8 @@ class Process:
     packed: bool = False
     in_container: bool = False
     """Whether the unit runs it as a container; it then answers at ports that are published on the host."""
+    sharing: str = ""
+    """How its share of a card is given: ``mig``, ``mps``, ``time_slicing``; empty without one."""
 
     @property
     def unit_name(self) -> str:

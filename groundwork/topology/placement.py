@@ -9,6 +9,7 @@ from groundwork.manifest.agents import AgentGroup
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ExternalService, HostedService, RedisService
 from groundwork.topology.model import AgentInstance, Process, ServiceNode, Site
+from groundwork.topology.sharing import sharing_of
 
 
 def place_processes(platform: Platform, inventory: Inventory) -> Iterator[Process]:
@@ -31,14 +32,18 @@ def place_processes(platform: Platform, inventory: Inventory) -> Iterator[Proces
                 for agent_name, agent in group.agents.items()
                 for replica in range(1, agent.replicas + 1)
             ]
-            yield from _pack(platform.platform, name, group, host.name, instances)
+            sharing = sharing_of(platform, name) or ""
+            yield from _pack(platform.platform, name, group, host.name, instances, sharing)
 
 
-def _pack(platform: str, name: str, group: AgentGroup, host: str, instances: list[AgentInstance]) -> Iterator[Process]:
+def _pack(
+    platform: str, name: str, group: AgentGroup, host: str, instances: list[AgentInstance], sharing: str
+) -> Iterator[Process]:
     boxed = group.mode == "container"
     if group.processes is None:
         for item in instances:
-            yield Process(f"{platform}-{item.agent}", item.replica, name, host, (item,), in_container=boxed)
+            unit = f"{platform}-{item.agent}"
+            yield Process(unit, item.replica, name, host, (item,), in_container=boxed, sharing=sharing)
         return
     # Neighbours stay together: agents that are declared side by side usually work together.
     share, extra = divmod(len(instances), group.processes)
@@ -46,7 +51,8 @@ def _pack(platform: str, name: str, group: AgentGroup, host: str, instances: lis
     for index in range(1, group.processes + 1):
         end = start + share + (1 if index <= extra else 0)
         members = tuple(instances[start:end])
-        yield Process(f"{platform}-{name}", index, name, host, members, packed=True, in_container=boxed)
+        unit = f"{platform}-{name}"
+        yield Process(unit, index, name, host, members, packed=True, in_container=boxed, sharing=sharing)
         start = end
 
 

@@ -17,6 +17,8 @@ def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
     roles = ["base", "pki"]
     roles += ["artifacts"] if kinds & PACKAGES_OF_KIND.keys() else []
     roles += [*(kind for kind in ("redis", "postgresql", "nats", "consul") if kind in kinds)]
+    if any(process.sharing for process in topology.processes_on(host)):
+        roles.append("gpu")
     if any(process.in_container for process in topology.processes_on(host)):
         roles.append("container_engine")
     if topology.processes_on(host):

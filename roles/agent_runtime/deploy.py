@@ -71,8 +71,10 @@ def _check_signatures(plan: HostPlan) -> None:
 def _list_items(plan: HostPlan, generation: Generation, images: dict[str, Image]) -> list[Item]:
     """Everything the role puts on the host, in the order in which it does."""
     platform = plan.platform
-    users = [Item("user", group.user) for group in plan.groups]
-    accounts = [Item("group", group.user) for group in plan.groups]
+    # Groups that share a card by MPS have one account together.
+    names = list(dict.fromkeys(group.user for group in plan.groups))
+    users = [Item("user", name) for name in names]
+    accounts = [Item("group", name) for name in names]
     folders = [f"{LIBRARY}/{package_name(platform)}", f"/opt/groundwork/{platform}"]
     folders.append(f"/etc/groundwork/{platform}/generations")
     credentials = [f"/etc/groundwork/{platform}/credentials/{name}" for name in plan.credentials]
@@ -97,10 +99,10 @@ def _apply(
     platform = plan.platform
     programs = ["python3", "python3-venv", *(["logrotate"] if plan.log_files else [])]
     apt.packages(name="Install Python", packages=programs)
-    for group in plan.groups:
+    for user in dict.fromkeys(group.user for group in plan.groups):
         server.user(
-            name=f"Create the user {group.user}",
-            user=group.user,
+            name=f"Create the user {user}",
+            user=user,
             system=True,
             create_home=False,
             ensure_home=False,

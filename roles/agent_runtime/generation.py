@@ -11,6 +11,7 @@ from typing import Any
 
 from groundwork.manifest.platform import Platform
 from groundwork.operations.rendering import render_template
+from groundwork.topology.sharing import cards_unit, environment_file
 from roles.agent_runtime.accounts import package_name, platform_slice, platform_target
 from roles.agent_runtime.compose import describe_service, render_project
 from roles.agent_runtime.containers import ContainerPlan, list_copies, project_name, service_name
@@ -212,6 +213,8 @@ def _add_instance(
         "secret_files": sorted(process.secret_files.items()),
         "credentials": process.credentials,
         "addresses": process.addresses,
+        "cards": cards_unit(plan.platform) if process.group.uses_gpu else "",
+        "card_environment": environment_file(plan.platform, unit) if process.group.uses_gpu else "",
     }
     template = files[f"{UNITS}{process.process.unit}@.service"].content
     own = [release, template]
@@ -224,4 +227,6 @@ def _add_instance(
     revision = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
     text = render_template("agent_runtime/instance.conf.j2", revision=revision, **data)
     files[f"{UNITS}{unit}.d/50-groundwork.conf"] = GenerationFile(text)
-    return {"revision": revision, "files": read, "credentials": list(process.credentials)}
+    # Written on the host when its cards were read back; who is older than it sees another part of a card.
+    outside = [data["card_environment"]] if data["card_environment"] else []
+    return {"revision": revision, "files": [*read, *outside], "credentials": list(process.credentials)}

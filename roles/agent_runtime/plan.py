@@ -13,6 +13,7 @@ from groundwork.topology.accounts import user_name
 from groundwork.topology.model import Process, Topology
 from groundwork.topology.order import process_dependencies
 from groundwork.topology.secrets import process_secrets
+from groundwork.topology.sharing import pipes_folder, process_user, sharing_of
 from roles.agent_runtime.accounts import group_slice, group_target
 from roles.agent_runtime.containers import ContainerPlan, plan_container
 from roles.agent_runtime.environment import Variables, process_variables, render_configuration, render_instance
@@ -40,11 +41,15 @@ class GroupPlan:
     name: str
     description: str
     user: str
+    folder: str
+    """Name of its folders below /var/lib and /var/cache."""
     slice: str
     target: str
     limits: tuple[Setting, ...]
     sandbox: tuple[Setting, ...]
     uses_gpu: bool
+    pipes: str
+    """Folder of the MPS daemons' pipes, for clients of one; empty for others."""
     configuration: ConfigurationPlan | None
     log_file: LogFile | None
     container: ContainerPlan | None = None
@@ -111,7 +116,7 @@ def _check_groups(platform: Platform, names: list[str]) -> Iterator[Problem]:
         if group.log_file:
             folder = posixpath.dirname(group.log_file.path)
             other = folders.setdefault(folder, name)
-            if other != name:
+            if process_user(platform, other) != process_user(platform, name):
                 message = f"is in the same folder as the one of group {other}, which has another user"
                 yield Problem(message, key=f"groups.{name}.log_file.path", given=group.log_file.path)
 
@@ -135,12 +140,14 @@ def _plan_group(platform: Platform, topology: Topology, host: str, name: str) ->
     return GroupPlan(
         name=name,
         description=group.description or f"agents of {name}",
-        user=user_name(platform.platform, name),
+        user=process_user(platform, name).name,
+        folder=user_name(platform.platform, name),
         slice=group_slice(platform.platform, name),
         target=group_target(platform.platform, name),
         limits=list_limits(group.resources),
         sandbox=build_sandbox(devices, group.allow_code_generation),
         uses_gpu=bool(devices),
+        pipes=pipes_folder(platform.platform) if sharing_of(platform, name) == "mps" else "",
         configuration=configuration,
         log_file=group.log_file,
         container=container,

@@ -10,10 +10,10 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from groundwork.gpu.sharing import Sharing
 from groundwork.manifest.platform import Platform
 from groundwork.problems import Problem, ProblemError
 from groundwork.topology.model import Topology
+from groundwork.topology.sharing import Sharing
 from roles.gpu.cards import Card
 from roles.gpu.clients import place_clients
 from roles.gpu.instances import FormerPlace, place_instances

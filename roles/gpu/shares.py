@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from groundwork.gpu.sharing import Sharing, sharing_of
 from groundwork.manifest.platform import Platform
 from groundwork.topology.model import Topology
+from groundwork.topology.sharing import Sharing, sharing_of
 from roles.gpu.cards import Card
 
 MEBIBYTE = 1024**2

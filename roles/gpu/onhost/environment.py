@@ -42,7 +42,7 @@ def daemon_environment(settings: Settings, states: Mapping[str, CardState], daem
     """What an MPS daemon is given."""
     lines = [HEAD, f"CUDA_VISIBLE_DEVICES={device_of(states, daemon.card, daemon.start)}"]
     lines.append(f"CUDA_MPS_PIPE_DIRECTORY={settings.pipe_folder(daemon.key)}")
-    lines.append(f"CUDA_MPS_LOG_DIRECTORY=/var/log/groundwork-mps-{settings.platform}-{daemon.key}")
+    lines.append(f"CUDA_MPS_LOG_DIRECTORY=/var/log/groundwork-mps-{settings.platform}/{daemon.key}")
     lines.append(f"GROUNDWORK_MPS_THREAD_PERCENTAGE={daemon.thread_percentage}")
     lines.append(f"GROUNDWORK_MPS_MEMORY_MIB={daemon.memory_mib or 0}")
     return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 from .environment import MissingError, find_stale, write_environment
 from .holders import Holders, find_holders
@@ -63,7 +64,7 @@ class Relayout:
         lines += [f"{unit} does not run" for unit in sorted(set(units) - set(self.system.active(units)))]
         left = read_names(self.settings.stopped_file)
         lines += [f"{unit} was stopped by a run that did not end" for unit in left]
-        if load_settings(self.settings.proven_file, self.settings.root) != self.settings:
+        if load_settings(self.settings.proven_file, self.settings.root) != kept(self.settings):
             lines.append("the declaration was not laid out yet")
         return lines
 
@@ -141,7 +142,7 @@ class Relayout:
         if surplus:
             self.system.stop(surplus)
         self._restart([unit for unit in self.stopped if unit not in (*former, *units)])
-        document = json.dumps(as_document(self.settings), indent=1, sort_keys=True)
+        document = json.dumps(as_document(kept(self.settings)), indent=1, sort_keys=True)
         write_file(self.settings.proven_file, document)
         self.settings.stopped_file.unlink(missing_ok=True)
 
@@ -158,7 +159,11 @@ class Relayout:
     def _restart(self, stopped: list[str]) -> None:
         """Start exactly those that were stopped, the last stopped first."""
         problems = []
-        for unit in reversed(stopped):
+        present = self.system.loaded(stopped)
+        for unit in stopped:
+            if unit not in present:
+                self.say(f"{unit} is gone since it was stopped, and cannot be started again")
+        for unit in reversed(present):
             self.say(f"start {unit}")
             try:
                 self.system.start([unit])
@@ -219,6 +224,12 @@ def describe(uuid: str, state: CardState, difference: Difference) -> list[str]:
     lines += [f"card {uuid}: create profile {p} at slot {s}" for p, s in difference.create]
     lines += [f"card {uuid}: compute mode changes from {state.compute_mode}"] if difference.compute_mode else []
     return lines
+
+
+def kept(settings: Settings) -> Settings:
+    """The declaration without the cards that it gives up: nobody has a part of them."""
+    used = {consumer.card for consumer in settings.consumers}
+    return replace(settings, cards={uuid: card for uuid, card in settings.cards.items() if uuid in used})
 
 
 def as_document(settings: Settings) -> dict[str, object]:

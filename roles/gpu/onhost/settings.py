@@ -60,7 +60,7 @@ class Settings:
     @property
     def run_folder(self) -> Path:
         """Environment files; a reboot empties it."""
-        return self.root / f"run/groundwork-gpu-{self.platform}"
+        return self.root / f"run/groundwork/gpu-{self.platform}"
 
     @property
     def state_folder(self) -> Path:
@@ -83,7 +83,7 @@ class Settings:
 
     def pipe_folder(self, key: str) -> str:
         """Where clients of a daemon find it."""
-        return f"/run/groundwork-mps-{self.platform}-{key}"
+        return f"/run/groundwork-mps-{self.platform}/{key}"
 
     def environment_file(self, unit: str) -> Path:
         """The environment of a consumer."""

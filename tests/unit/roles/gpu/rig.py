@@ -25,7 +25,7 @@ class FakeSystem:
     """Units as systemd would run them: a consumer uses the device that its environment file names."""
 
     def __init__(self, root: Path, platform: str) -> None:
-        self.folder = root / f"run/groundwork-gpu-{platform}"
+        self.folder = root / f"run/groundwork/gpu-{platform}"
         self.running: dict[str, str] = {}
         """Unit to the device it uses."""
         self.strangers: dict[int, tuple[str, str]] = {}

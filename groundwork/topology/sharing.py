@@ -54,7 +54,7 @@ def mps_user(platform: str) -> SystemUser:
 
 def run_folder(platform: str) -> str:
     """Where the environment files lie: gone with a reboot, and made again when the cards were read back."""
-    return f"/run/groundwork-gpu-{platform}"
+    return f"/run/groundwork/gpu-{platform}"
 
 
 def environment_file(platform: str, unit: str) -> str:
@@ -67,9 +67,9 @@ def cards_unit(platform: str) -> str:
     return f"groundwork-gpu-{platform}.service"
 
 
-def cards_target(platform: str) -> str:
-    """Target of the cards and their MPS daemons; what uses a card starts after it."""
-    return f"groundwork-gpu-{platform}.target"
+def pipes_folder(platform: str) -> str:
+    """Folder of the folders by which clients find their MPS daemons."""
+    return f"/run/groundwork-mps-{platform}"
 
 
 def daemon_template(platform: str) -> str:
