@@ -69,6 +69,73 @@ def show(
         _finish(site, plans, problems, svg, as_json)
 
 
+@app.command()
+def export(
+    environment: options.Environment,
+    limit: options.Limit = None,
+    lab: options.Lab = None,
+    debug: options.Debug = False,
+) -> None:
+    """Print the planned layout as a configuration file of nvidia-mig-parted, one configuration a host.
+
+    Exit code: 0, or 1 where a share has no place. Contacts no host.
+    """
+    with report_errors(debug=debug):
+        from collections import Counter
+
+        from roles.gpu.cards import declared_cards
+        from roles.gpu.mig_parted import describe_layout, write_configurations
+        from roles.gpu.plan import plan_host
+
+        site, hosts = _choose(environment, lab, limit)
+        configurations = {}
+        for host in hosts:
+            planned = plan_host(site.platform, site.topology, host.name, declared_cards(site.platform, host.groups))
+            slots = {card.index: {(p.start, p.profile) for p in planned.on(card)} for card in planned.concerned}
+            cards = [
+                (card, Counter(name for _, name in slots[card.index]) if planned.uses_mig(card) else None)
+                for card in planned.concerned
+            ]
+            configurations[host.name] = describe_layout(cards)
+        print(write_configurations(configurations), end="")
+
+
+@app.command(name="import")
+def take_over(
+    environment: options.Environment,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A configuration file of nvidia-mig-parted.")],
+    label: Annotated[str | None, typer.Option("--label", help="Which of the file's configurations.")] = None,
+    limit: options.Limit = None,
+    lab: options.Lab = None,
+    debug: options.Debug = False,
+) -> None:
+    """Check a file of nvidia-mig-parted against the declared cards, and print its instances as shares for groups.
+
+    Exit code: 0, or 1 with every mistake and every trap of the file. Contacts no host.
+    """
+    with report_errors(debug=debug):
+        from groundwork.problems import Problem, ProblemError
+        from roles.gpu.cards import declared_cards
+        from roles.gpu.mig_parted import describe_shares, read_configurations, resolve
+
+        try:
+            text = file.read_text("utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ProblemError([Problem(f"cannot be read: {error}", str(file))]) from None
+        found = read_configurations(text, str(file))
+        if label is None and len(found) == 1:
+            label = next(iter(found))
+        if label not in found:
+            allowed = ", ".join(found)
+            raise ProblemError(
+                [Problem("no such configuration", str(file), key="--label", given=label or "", allowed=allowed)]
+            )
+        site, hosts = _choose(environment, lab, limit)
+        for host in hosts:
+            cards = declared_cards(site.platform, host.groups)
+            print(describe_shares(host.name, cards, resolve(found[label], cards, label)), end="")
+
+
 def _choose(environment: str, lab: str | None, limit: list[str] | None) -> tuple[Site, list[InventoryHost]]:
     """The site, and those of its hosts that have a card or somebody who wants one."""
     choose_lab(lab)

@@ -25,7 +25,7 @@ from roles.gpu.plan import HostPlan, plan_host
 ONHOST = Path(__file__).parent / "onhost"
 LIBRARY = "/usr/local/lib/groundwork"
 HELD_PACKAGES = "/etc/apt/apt.conf.d/60groundwork-nvidia"
-TEXTFILES = "/var/lib/prometheus/node-exporter"
+TEXTFILES = "/var/lib/groundwork/metrics"
 
 
 @deploy("Share GPUs")

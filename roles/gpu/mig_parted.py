@@ -14,8 +14,8 @@ from typing import Any
 
 import yaml
 
-from groundwork.gpu.products import find_product, list_products
-from groundwork.manifest.source import Source, parse
+from groundwork.gpu.products import find_product
+from groundwork.manifest.source import parse
 from groundwork.problems import Problem, ProblemError
 from roles.gpu.cards import Card
 from roles.gpu.packing import Wish, make_space, pack
@@ -196,11 +196,6 @@ def write_configurations(configurations: Mapping[str, Sequence[Entry]]) -> str:
     return yaml.safe_dump(document, sort_keys=False, default_flow_style=False)
 
 
-def known_profiles() -> frozenset[str]:
-    """Names of all profiles of all products."""
-    return frozenset(name for product in list_products() for name in product.names)
-
-
 def describe_layout(cards: Sequence[tuple[Card, Mapping[str, int] | None]]) -> tuple[Entry, ...]:
     """Entries for cards as they are laid out, equal ones together, as ``nvidia-mig-parted export`` does."""
     alike: dict[tuple[bool, tuple[tuple[str, int], ...]], list[int]] = {}
@@ -209,12 +204,16 @@ def describe_layout(cards: Sequence[tuple[Card, Mapping[str, int] | None]]) -> t
     return tuple(Entry(tuple(members), enabled, dict(counts)) for (enabled, counts), members in alike.items())
 
 
-__all__ = [
-    "Configurations",
-    "Entry",
-    "Source",
-    "describe_layout",
-    "read_configurations",
-    "resolve",
-    "write_configurations",
-]
+def describe_shares(host: str, cards: Sequence[Card], wanted: Mapping[int, Mapping[str, int] | None]) -> str:
+    """The instances of a host as lines of a manifest: a share for one process each, to be given to groups."""
+    lines = [f"# {host}"]
+    for card in cards:
+        instances = wanted.get(card.index)
+        if card.index not in wanted:
+            lines.append(f"# {card.label}: the file says nothing about it")
+        elif not instances:
+            state = "off" if instances is None else "on, without instances: give a group a share"
+            lines.append(f"# {card.label}: MIG {state}")
+        for profile, count in (instances or {}).items():
+            lines.append(f"gpu: {{mig_profile: {profile}, card: {card.index}}}  # for {count} process(es)")
+    return "\n".join(lines) + "\n"

@@ -149,7 +149,7 @@ def test_geforce_cards_are_shared_by_mps(stage: Stage) -> None:
     stage.write()
     planned = stage.plan()
     assert failures(planned) == []
-    assert "Lay out the cards" in quiet(planned)["main-pc"]
+    assert "Share GPUs | Lay out the cards" in quiet(planned)["main-pc"]
     assert failures(stage.apply()) == []
     assert quiet(stage.plan()) == NOTHING
     assert quiet(stage.apply()) == NOTHING
