@@ -83,9 +83,10 @@ class GpuShare(Model):
     memory: Size | None = None
     """MPS: device memory limit per process."""
     mode: Literal["auto", "mig", "mps", "time_slicing"] = "auto"
-    """``auto`` picks MIG where the card has it, else MPS."""
+    """``auto`` picks MIG where every declared card has it, else MPS. ``mps`` with a ``mig_profile`` gives the group one
+    instance, which its processes share."""
     card: Annotated[int, Field(strict=True, ge=0, le=15)] | None = None
-    """Index of the card, where it matters."""
+    """Index of the card as nvidia-smi counts, where it matters."""
 
     @model_validator(mode="after")
     def _one_measure(self) -> GpuShare:

@@ -15,6 +15,7 @@ class Gpu(Model):
     model: Annotated[str, Field(min_length=3, max_length=80)]
     count: Annotated[int, Field(strict=True, ge=1, le=16)] = 1
     sharing: Literal["auto", "mig", "mps", "time_slicing", "none"] = "auto"
+    """How it may be shared; ``none`` gives it to one process."""
 
 
 class Machine(Model):
