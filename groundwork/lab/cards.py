@@ -20,7 +20,7 @@ _SOME_MEMORY_MIB = 16_384
 
 
 def describe_cards(models: Sequence[str], owner: str) -> dict[str, Any]:
-    """Describe cards as the doubles read it; ``owner`` (a host's name) makes the UUIDs of equal cards differ."""
+    """Describe cards as the doubles read it; ``owner`` (a host's name) makes equal cards differ."""
     rows = {row["key"]: row for row in read_table()["products"]}
     cards = []
     for index, model in enumerate(models):
@@ -29,7 +29,7 @@ def describe_cards(models: Sequence[str], owner: str) -> dict[str, Any]:
         cards.append(
             {
                 "index": index,
-                "uuid": f"GPU-{uuid.uuid5(_NAMESPACE, f'{owner}/{index}')}",
+                "uuid": f"GPU-{uuid.uuid5(_NAMESPACE, f'{owner}/{index}/{model}')}",
                 "address": f"00000000:{index + 1:02X}:00.0",
                 "name": model,
                 "memory_mib": known_memory(model) or _SOME_MEMORY_MIB,

@@ -127,7 +127,7 @@ def _apply(site: Site, plan: HostPlan, driver: Driver) -> None:
         validated_files.validated_file(
             name="Declare the cards' layout", dest=settings_path(platform), content=document
         ),
-        *_install_units(platform),
+        *_install_units(platform, driver.has_mps),
     ]
     operations.laid_out(
         name="Lay out the cards",
@@ -144,7 +144,7 @@ def _apply(site: Site, plan: HostPlan, driver: Driver) -> None:
         _write_metrics(platform)
 
 
-def _install_units(platform: str) -> list[OperationMeta]:
+def _install_units(platform: str, has_mps: bool) -> list[OperationMeta]:
     data = {
         "platform": platform,
         "package": package_name(platform),
@@ -155,7 +155,13 @@ def _install_units(platform: str) -> list[OperationMeta]:
     }
     units = {cards_unit(platform): "gpu/cards.service.j2", daemon_template(platform): "gpu/mps@.service.j2"}
     written = [
-        systemd_units.unit(name=f"Install {unit}", unit=unit, content=render_template(template, **data))
+        # systemd-analyze refuses a unit whose program is not there.
+        systemd_units.unit(
+            name=f"Install {unit}",
+            unit=unit,
+            content=render_template(template, **data),
+            check=has_mps or "@" not in unit,
+        )
         for unit, template in units.items()
     ]
     systemd_units.daemon_reload(name="Let systemd read the cards' units", units=list(units))
