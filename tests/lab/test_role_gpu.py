@@ -90,13 +90,19 @@ class Stage:
 
     def verify(self) -> str:
         """The checks of this role on both hosts; empty when they pass."""
-        command = [sys.executable, "-m", "pytest", "-q", "tests/verify/test_gpu.py", "--env", "lab",
-                   "--limit", "main-pc,pc2", "-p", "no:cacheprovider"]  # fmt: skip
-        command[command.index("main-pc,pc2")] = "main-pc"
-        command += ["--limit", "pc2"]
+        command = [sys.executable, "-m", "pytest", "-q", "tests/verify/test_gpu.py", "--env", "lab"]
+        command += ["--limit", "main-pc", "--limit", "pc2", "-p", "no:cacheprovider"]
         environment = {**os.environ, "GROUNDWORK_ROOT": str(self.root)}
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment)
         return "" if done.returncode == 0 else done.stdout[-4000:]
+
+    def show(self) -> str:
+        """What ``groundwork gpu show`` draws."""
+        command = [sys.executable, "-m", "groundwork.cli.main", "gpu", "show", "lab"]
+        environment = {**os.environ, "GROUNDWORK_ROOT": str(self.root)}
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, env=environment)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
 
     def change_cards(self, host: str, *models: str) -> list[str]:
         """Put other cards into a host, and return their UUIDs."""
@@ -204,6 +210,9 @@ def test_the_same_manifest_gives_mig_instances_on_an_a100(stage: Stage) -> None:
     assert all(device.startswith("MIG-") for device in devices)
     assert quiet(stage.apply()) == NOTHING
     assert stage.verify() == ""
+    shown = stage.show()
+    assert "2g.10gb vision_gpu" in shown
+    assert "NOT there" not in shown
 
 
 def test_a_change_keeps_what_it_can_and_leaves_other_cards_alone(stage: Stage) -> None:

@@ -163,12 +163,12 @@ def instance_uuid(card: dict[str, Any], instance: dict[str, Any]) -> str:
 
 def units_of(card: dict[str, Any]) -> int:
     """Placement units of a card."""
-    return max(profile["size"] + max(profile["starts"]) for profile in card["profiles"])
+    return max(int(profile["size"]) + max(profile["starts"]) for profile in card["profiles"])
 
 
 def instance_number(card: dict[str, Any], size: int, start: int) -> int:
     """Id of a GPU instance: 0 for the whole card, 1 and 2 for halves, 3 to 6 for quarters, from 7 on for eighths."""
-    whole = max(profile["size"] for profile in card["profiles"])
+    whole = max(int(profile["size"]) for profile in card["profiles"])
     return whole // size - 1 + start // size
 
 

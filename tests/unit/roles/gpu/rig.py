@@ -172,7 +172,7 @@ class Rig:
 
     def layout(self) -> dict[str, tuple[object, ...]]:
         """Mode, instances and compute mode of every card, as the double has them."""
-        found = {}
+        found: dict[str, tuple[object, ...]] = {}
         for uuid in self.uuids:
             state: CardState = self.smi.card(uuid)
             places = tuple(sorted((*i.place, bool(i.uuid)) for i in state.instances))
