@@ -161,11 +161,6 @@ def instance_uuid(card: dict[str, Any], instance: dict[str, Any]) -> str:
     return "MIG-" + str(uuid.uuid5(NAMESPACE, f"{card['uuid']}/{instance['id']}/0"))
 
 
-def units_of(card: dict[str, Any]) -> int:
-    """Placement units of a card."""
-    return max(int(profile["size"]) + max(profile["starts"]) for profile in card["profiles"])
-
-
 def instance_number(card: dict[str, Any], size: int, start: int) -> int:
     """Id of a GPU instance: 0 for the whole card, 1 and 2 for halves, 3 to 6 for quarters, from 7 on for eighths."""
     whole = max(int(profile["size"]) for profile in card["profiles"])
