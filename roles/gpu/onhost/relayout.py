@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 
 from .environment import MissingError, find_stale, write_environment
 from .holders import Holders, find_holders
 from .listing import CardState
-from .settings import Settings, Target, load_settings, write_file
+from .settings import Settings, Target, as_document, kept, load_settings, write_file
 from .smi import DriverError, Smi
 from .system import System, UnitError, read_names
 from .transition import Difference, StepError, Transition, compare, target_of
@@ -224,30 +223,6 @@ def describe(uuid: str, state: CardState, difference: Difference) -> list[str]:
     lines += [f"card {uuid}: create profile {p} at slot {s}" for p, s in difference.create]
     lines += [f"card {uuid}: compute mode changes from {state.compute_mode}"] if difference.compute_mode else []
     return lines
-
-
-def kept(settings: Settings) -> Settings:
-    """The declaration without the cards that it gives up: nobody has a part of them."""
-    used = {consumer.card for consumer in settings.consumers}
-    return replace(settings, cards={uuid: card for uuid, card in settings.cards.items() if uuid in used})
-
-
-def as_document(settings: Settings) -> dict[str, object]:
-    """Settings as the controller wrote them."""
-    cards = {
-        uuid: {
-            "mig": target.mig,
-            "instances": sorted([profile, start] for profile, start in target.instances),
-            "compute_mode": target.compute_mode,
-        }
-        for uuid, target in settings.cards.items()
-    }
-    return {
-        "platform": settings.platform,
-        "cards": cards,
-        "consumers": [vars(consumer) for consumer in settings.consumers],
-        "daemons": [vars(daemon) for daemon in settings.daemons],
-    }
 
 
 def restore(declared: Settings, smi: Smi, system: System, say: Callable[[str], None]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,30 @@ def load_settings(path: Path, root: Path = Path("/")) -> Settings | None:
         return read_settings(json.loads(path.read_text("utf-8")), root)
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def kept(settings: Settings) -> Settings:
+    """The declaration without the cards that it gives up: nobody has a part of them."""
+    used = {consumer.card for consumer in settings.consumers}
+    return replace(settings, cards={uuid: card for uuid, card in settings.cards.items() if uuid in used})
+
+
+def as_document(settings: Settings) -> dict[str, object]:
+    """Settings as the controller wrote them."""
+    cards = {
+        uuid: {
+            "mig": target.mig,
+            "instances": sorted([profile, start] for profile, start in target.instances),
+            "compute_mode": target.compute_mode,
+        }
+        for uuid, target in settings.cards.items()
+    }
+    return {
+        "platform": settings.platform,
+        "cards": cards,
+        "consumers": [vars(consumer) for consumer in settings.consumers],
+        "daemons": [vars(daemon) for daemon in settings.daemons],
+    }
 
 
 def write_file(path: Path, text: str, mode: int = 0o644) -> bool:
