@@ -38,7 +38,7 @@ A100 = "NVIDIA A100-SXM4-40GB"
 
 
 class Stage:
-    """A lab, and a project whose manifest has the GPU groups of ai-system and nothing else."""
+    """A lab, and a project whose manifest has the GPU groups of ai-system and one server of Redis."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -46,13 +46,15 @@ class Stage:
             (root / name).symlink_to(ROOT / name)
         (root / "platforms").mkdir()
         (root / "deploys").mkdir()
-        roles = ("pki", "gpu", "agent_runtime")
+        roles = ("pki", "redis", "gpu", "agent_runtime")
         lines = ["from groundwork.site import current_site", *(f"from roles.{r}.deploy import {r}" for r in roles)]
         (root / DEPLOY).write_text("\n".join([*lines, "", "site = current_site()", *(f"{r}(site)" for r in roles), ""]))
         whole = yaml.safe_load((ROOT / "platforms/ai-system.yaml").read_text())
         self.manifest: dict[str, Any] = {key: whole[key] for key in ("version", "platform", "runtime", "lab")}
         self.manifest["machines"] = {name: {"gpus": whole["machines"][name]["gpus"]} for name in ("main_pc", "pc2")}
-        self.manifest["groups"] = {name: {**whole["groups"][name], "needs": []} for name in GROUPS}
+        self.manifest["groups"] = {name: {**whole["groups"][name], "needs": ["redis"]} for name in GROUPS}
+        # Agents take their work from somewhere; one server is enough here.
+        self.manifest["services"] = {"redis": {"hosts": "main_pc", "memory_max": "64MiB"}}
 
     def share(self, **shares: dict[str, Any] | None) -> None:
         """Give groups other shares; None takes the group away, with its agents."""
