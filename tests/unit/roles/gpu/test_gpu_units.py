@@ -35,9 +35,15 @@ HOSTS = {
     "pc2": (frozenset({"pc2"}), {"address": "10.0.0.12"}),
     "data": (frozenset({"redis", "prometheus", "grafana", "alertmanager"}), {"address": "10.0.0.13"}),
 }
-DATA = {"platform": "ai-system", "package": "gpu_cards_ai_system", "library": "/usr/local/lib/groundwork",
-        "settings": "/etc/groundwork/ai-system/gpu.json", "user": "daemon", "run_folder": "/run/groundwork/gpu-ai-system",
-        "folder": "/var/lib/groundwork/metrics"}  # fmt: skip
+DATA = {
+    "platform": "ai-system",
+    "package": "gpu_cards_ai_system",
+    "library": "/usr/local/lib/groundwork",
+    "settings": "/etc/groundwork/ai-system/gpu.json",
+    "user": "daemon",
+    "run_folder": "/run/groundwork/gpu-ai-system",
+    "folder": "/var/lib/groundwork/metrics",
+}
 
 
 class System:
