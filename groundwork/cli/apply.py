@@ -16,6 +16,7 @@ def apply(
     as_json: options.Json = False,
     lab: options.Lab = None,
     drain: Annotated[bool, typer.Option("--drain", help="Stop whoever uses a GPU whose layout changes.")] = False,
+    no_snapshot: options.NoSnapshot = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
@@ -30,8 +31,14 @@ def apply(
 
         choose_lab(lab)
         with show_progress(plain=as_json or verbose) as on_event:
-            limits, data = options.split_limit(limit), {"gpu_drain": True} if drain else {}
-            result = converge(environment, limit=limits, verbose=verbose, on_event=on_event, data=data)
+            result = converge(
+                environment,
+                limit=options.split_limit(limit),
+                snapshot=not no_snapshot,
+                verbose=verbose,
+                on_event=on_event,
+                data={"gpu_drain": True} if drain else {},
+            )
         if as_json:
             print_json(result)
         else:

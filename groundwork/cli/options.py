@@ -16,6 +16,9 @@ Lab = Annotated[
     str | None, typer.Option("--lab", metavar="NAME", envvar="GROUNDWORK_LAB", help="Which lab ENV lab means.")
 ]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Show everything pyinfra logs.")]
+NoSnapshot = Annotated[
+    bool, typer.Option("--no-snapshot", help="Ask each fact when it is needed, not those of earlier runs in one go.")
+]
 Debug = Annotated[
     bool, typer.Option("--debug", envvar="GROUNDWORK_DEBUG", help="Show the traceback of an unexpected error.")
 ]

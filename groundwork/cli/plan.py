@@ -11,6 +11,7 @@ def plan(
     limit: options.Limit = None,
     as_json: options.Json = False,
     lab: options.Lab = None,
+    no_snapshot: options.NoSnapshot = False,
     verbose: options.Verbose = False,
     debug: options.Debug = False,
 ) -> None:
@@ -25,7 +26,13 @@ def plan(
 
         choose_lab(lab)
         with show_progress(plain=as_json or verbose) as on_event:
-            result = make_plan(environment, limit=options.split_limit(limit), verbose=verbose, on_event=on_event)
+            result = make_plan(
+                environment,
+                limit=options.split_limit(limit),
+                snapshot=not no_snapshot,
+                verbose=verbose,
+                on_event=on_event,
+            )
         if as_json:
             print_json(result)
         else:

@@ -18,6 +18,8 @@ PACKAGES = {
     "gpg": "gpg",
     "gpgv": "gpgv",
     "dpkg-deb": "dpkg",
+    "sshd": "openssh-server",
+    "sudo": "sudo",
     # The server itself lies outside the path; this comes with it.
     "pg_ctlcluster": "postgresql",
     "promtool": "prometheus",
@@ -28,6 +30,7 @@ SERVICES = {
     "redis-server": "redis-server.service",
     "nats-server": "nats-server.service",
     "pgbouncer": "pgbouncer.service",
+    "sshd": "ssh.service",
     "pg_ctlcluster": "postgresql.service",
     "promtool": "prometheus.service",
     "amtool": "prometheus-alertmanager.service",

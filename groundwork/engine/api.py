@@ -20,6 +20,7 @@ def plan(
     deploys: Sequence[Path] = (SITE,),
     root: Path | None = None,
     timeouts: Timeouts | None = None,
+    snapshot: bool = True,
     verbose: bool = False,
     on_event: Callable[[Event], None] | None = None,
 ) -> RunResult:
@@ -31,6 +32,7 @@ def plan(
         deploys: deploy files, relative to ``root``.
         root: directory of the checkout; by default found from the current directory upwards.
         timeouts: how long one host may keep the run waiting.
+        snapshot: ask the facts of earlier runs ahead of time, in one go per host.
         verbose: pass on everything pyinfra logs.
         on_event: called with every event while the run goes on.
 
@@ -38,7 +40,7 @@ def plan(
         ProblemError: the inventory or the manifest is wrong; nothing was contacted.
         EngineError: the worker process died.
     """
-    request = make_request(Mode.PLAN, environment, limit, deploys, root, timeouts, verbose)
+    request = make_request(Mode.PLAN, environment, limit, deploys, root, timeouts, verbose, snapshot)
     return run(request, on_event)
 
 
@@ -49,6 +51,7 @@ def apply(
     deploys: Sequence[Path] = (SITE,),
     root: Path | None = None,
     timeouts: Timeouts | None = None,
+    snapshot: bool = True,
     verbose: bool = False,
     on_event: Callable[[Event], None] | None = None,
     data: Mapping[str, str | int | float | bool | None] | None = None,
@@ -61,7 +64,7 @@ def apply(
     from groundwork.drift.gathering import following
     from groundwork.site import load_site
 
-    request = make_request(Mode.APPLY, environment, limit, deploys, root, timeouts, verbose)
+    request = make_request(Mode.APPLY, environment, limit, deploys, root, timeouts, verbose, snapshot)
     request = request.model_copy(update={"data": dict(data or {})})
     with following(load_site(request.environment, request.root), limit):
         return run(request, on_event)
@@ -75,6 +78,7 @@ def make_request(
     root: Path | None = None,
     timeouts: Timeouts | None = None,
     verbose: bool = False,
+    snapshot: bool = True,
 ) -> RunRequest:
     """Validate an environment and describe a run of it; contacts nothing.
 
@@ -95,6 +99,7 @@ def make_request(
         limit=tuple(limit),
         timeouts=timeouts or Timeouts(),
         verbose=verbose,
+        snapshot=snapshot,
     )
 
 

@@ -78,7 +78,7 @@ class HostGuard:
                 connect()
             transport = self._transport()
             if transport is not None and isinstance(transport.sock, socket.socket):
-                # Without this each command waits for a delayed acknowledgement: 48 ms instead of 4.
+                # For hosts of pyinfra's own connector: 4 ms a command instead of 48, a delayed acknowledgement.
                 transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
         return guarded

@@ -42,4 +42,6 @@ class RunRequest(BaseModel):
     data: dict[str, str | int | float | bool | None] = Field(default_factory=dict)
     """Host data that overrides the inventory's (pyinfra's ``--data``); never a secret."""
     timeouts: Timeouts = Timeouts()
+    snapshot: bool = True
+    """Whether the facts of earlier runs are asked ahead of time, in one go per host."""
     verbose: bool = False

@@ -12,10 +12,11 @@ from groundwork.problems import ProblemError
 
 def load_redactor() -> Redactor:
     """A redactor that knows every secret of the running environment; needs pyinfra's inventory to be set."""
-    return Redactor(_values())
+    return Redactor(secret_values())
 
 
-def _values() -> Iterator[str]:
+def secret_values() -> Iterator[str]:
+    """Every secret of the running environment; none where there is no platform or nothing is stored."""
     from groundwork.site import current_site
 
     try:

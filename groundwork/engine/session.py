@@ -18,6 +18,7 @@ from pyinfra.context import ctx_config, ctx_inventory, ctx_state
 from pyinfra_cli.inventory import make_inventory
 from pyinfra_cli.util import exec_file
 
+from groundwork.connector.adoption import adopt_plain_hosts
 from groundwork.engine.errors import HostFailureError
 from groundwork.engine.request import RunRequest
 from groundwork.engine.results import Mode
@@ -65,6 +66,7 @@ def open_session(request: RunRequest) -> EngineState:
     config.FAIL_PERCENT = None
     config.DIFF = request.mode is Mode.PLAN
     config.lock_current_state()
+    adopt_plain_hosts()
     inventory = make_inventory(str(request.inventory), override_data=_override_data(request), cwd=str(request.root))
     ctx_inventory.set(inventory)
     if not len(inventory):
@@ -79,7 +81,7 @@ def selected_hosts(state: State) -> list[Host]:
 
 
 def _override_data(request: RunRequest) -> dict[str, Any]:
-    return dict(request.data)
+    return dict(request.data) | ({} if request.snapshot else {"groundwork_snapshot": False})
 
 
 def _check_files(request: RunRequest) -> None:

@@ -26,6 +26,7 @@ from pyinfra.api.output import set_formatter  # noqa: E402
 from pyinfra.connectors import ssh_util  # noqa: E402
 from pyinfra.connectors import util as connector_util  # noqa: E402
 
+from groundwork.connector.ssh import GroundworkConnector  # noqa: E402
 from groundwork.engine.connecting import connect_hosts  # noqa: E402
 from groundwork.engine.errors import describe_error  # noqa: E402
 from groundwork.engine.events import Event, RunFinished  # noqa: E402
@@ -52,6 +53,7 @@ def main() -> int:
     work.join()
     report_not_run_if_known(run)
     run.emit(RunFinished(problems=tuple(run.problems), interrupted=run.stopping))
+    remember_facts(run)
     for guard in run.guards.values():
         guard.close()
     sys.stdout.flush()
@@ -64,6 +66,14 @@ def report_not_run_if_known(run: Run) -> None:
     """Report the operations that were never begun, when the run got as far as knowing them."""
     if run.request.mode is Mode.APPLY and hasattr(run, "state"):
         report_not_run(run)
+
+
+def remember_facts(run: Run) -> None:
+    """Have the next run ask ahead of time what this one asked; without that, it is only slower."""
+    for host in run.guards:
+        connector = host.connector
+        if isinstance(connector, GroundworkConnector):
+            connector.remember()
 
 
 def _work(run: Run) -> None:
