@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from pyinfra.api.inventory import Inventory
 from pyinfra.connectors.ssh import SSHConnector
 
 from groundwork.connector.ssh import GroundworkConnector
+
+CONNECTOR = "GROUNDWORK_CONNECTOR"
+"""Environment variable: ``ssh`` leaves plain names to pyinfra's own connector."""
 
 _done = False
 
@@ -19,7 +23,7 @@ def adopt_plain_hosts() -> None:
     the connector of plain names, so the method that makes an inventory's hosts is wrapped, once.
     """
     global _done
-    if _done:
+    if _done or os.environ.get(CONNECTOR) == "ssh":
         return
     _done = True
     original = Inventory.make_hosts_and_groups

@@ -55,6 +55,10 @@ class Answer:
     """Exit status, -1 after a signal (as paramiko has it); None while it is not known."""
     pieces: list[tuple[str, bytes]] = field(default_factory=list, repr=False)
 
+    def take(self, letter: str, data: bytes) -> None:
+        """Take a piece of standard output (``O``) or standard error (``E``)."""
+        self.pieces.append((letter, data))
+
     def close(self, status: int) -> None:
         """Put the pieces together."""
         self.output = b"".join(data for letter, data in self.pieces if letter == "O")
@@ -90,6 +94,8 @@ class RemoteShell:
         self._number = 0
         self._ahead: dict[int, Answer] = {}
         self.is_busy = False
+        self.silence: float | None = None
+        """Seconds that the host may stay silent while an answer is waited for; None: for ever."""
 
     @classmethod
     def start(cls, transport: Transport, command: str) -> RemoteShell:
@@ -182,6 +188,8 @@ class RemoteShell:
         left = None if deadline is None else deadline - time.monotonic()
         if left is not None and left <= 0:
             raise TimeoutError
+        if self.silence is not None:
+            left = self.silence if left is None else min(left, self.silence)
         self._channel.settimeout(left)
         # A timeout is a TimeoutError.
         data = self._channel.recv(_READ)
@@ -203,7 +211,7 @@ class RemoteShell:
         ahead = self._ahead.get(given)
         if ahead is not None:
             if letter in "OE":
-                ahead.pieces.append((letter, data))
+                ahead.take(letter, data)
             else:
                 ahead.close(_status(data) if letter == "X" else -2)
                 del self._ahead[given]
