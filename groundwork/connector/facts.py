@@ -52,9 +52,9 @@ class FactAnswers:
             return None
         memory.note(request)
         command = (request.shell, request.text)
-        repeated = self._asked.is_repeated(self._host, (request.identity, *command))
+        waits = self._asked.is_waiting(self._host, (request.identity, *command))
         # A Python function that asks may wait for something to happen.
-        if repeated or self._changed or (self._state.is_executing and not self._host.in_op):
+        if waits or self._changed or (self._state.is_executing and not self._host.in_op):
             return None
         snapshot = self._take(request.identity, memory, start)
         answer = snapshot.answers.get(command) if snapshot else None

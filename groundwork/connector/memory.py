@@ -61,7 +61,8 @@ class Memory:
         digest = hashlib.sha256("\0".join((project, deploy, host)).encode()).hexdigest()
         self.path = self._folder / f"{digest[:32]}.json"
         self._missed: dict[Key, int] = self._read()
-        self._asked: set[Key] = set()
+        # In the order in which they were asked.
+        self._asked: dict[Key, None] = {}
 
     def commands(self, identity: Identity) -> list[tuple[str, str]]:
         """Shell and text of each remembered command that runs as ``identity``."""
@@ -70,12 +71,12 @@ class Memory:
     def note(self, request: Request) -> None:
         """A fact's command was asked; one with hidden values or an environment is not written down."""
         if request.is_plain and len(request.text) <= LONGEST_COMMAND:
-            self._asked.add((request.identity, request.shell, request.text))
+            self._asked[request.identity, request.shell, request.text] = None
 
     @property
     def is_changed(self) -> bool:
         """Whether what was asked differs from what is known."""
-        return self._asked != self._missed.keys() or any(self._missed.values())
+        return self._asked.keys() != self._missed.keys() or any(self._missed.values())
 
     def save(self, hidden: Iterable[str] = ()) -> None:
         """Write down what was asked, if that differs from what is known; where that fails, the next run is slower.

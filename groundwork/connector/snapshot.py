@@ -14,6 +14,10 @@ from groundwork.connector.shell import Answer, RemoteShell
 
 MOST_AGE = 60.0
 """Seconds that an answer counts at most, for what others change on the host meanwhile."""
+MOST_TIMES = 3
+"""How often one operation gets the same answer to the same question."""
+MOST_SECONDS = 0.5
+"""How long it does."""
 
 
 @dataclass(frozen=True)
@@ -49,19 +53,22 @@ class Snapshot:
 
 
 class Asked:
-    """Which commands an operation has asked already: who asks twice wants to know what is the case by then."""
+    """Which commands an operation has asked already, and how often.
+
+    Operations ask the same a few times in a row and mean one answer. One that keeps asking waits for something.
+    """
 
     def __init__(self) -> None:
         self._within: Hashable = None
-        self._commands: set[Hashable] = set()
+        self._commands: dict[Hashable, tuple[int, float]] = {}
 
-    def is_repeated(self, host: Host, command: Hashable) -> bool:
-        """Whether the operation that asks now has asked this before; note that it asks."""
+    def is_waiting(self, host: Host, command: Hashable) -> bool:
+        """Note that the present operation asks; whether it seems to wait for another answer than it had."""
         within = (host.current_op_hash, host.state.current_stage)
         if host.current_op_hash is None:
             return False
         if within != self._within:
-            self._within, self._commands = within, set()
-        repeated = command in self._commands
-        self._commands.add(command)
-        return repeated
+            self._within, self._commands = within, {}
+        times, first = self._commands.get(command, (0, time.monotonic()))
+        self._commands[command] = (times + 1, first)
+        return times >= MOST_TIMES or time.monotonic() - first > MOST_SECONDS

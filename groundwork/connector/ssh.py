@@ -26,6 +26,7 @@ from groundwork.connector.changes import note_change, watch_commands
 from groundwork.connector.context import Request, split_command
 from groundwork.connector.facts import FactAnswers
 from groundwork.connector.lines import Collector
+from groundwork.connector.quicker import make_quicker
 from groundwork.connector.shell import (
     GreetingError,
     NotRunError,
@@ -69,6 +70,7 @@ class GroundworkConnector(SSHConnector):
         ahead = bool(self.data["groundwork_snapshot"]) and not os.environ.get(NO_SNAPSHOT)
         self._facts = FactAnswers(state, host, self._shells, ahead)
         watch_commands()
+        make_quicker()
 
     @override
     @staticmethod

@@ -24,6 +24,7 @@ from groundwork.lab.phases import Phases
 from groundwork.lab.plan import (
     DEFAULT_PLATFORM,
     DEFAULT_RELEASE,
+    WantedHost,
     check_same_hosts,
     check_unchanged,
     plan_lab,
@@ -70,11 +71,18 @@ class Removal:
 
 
 def boot_lab(
-    name: str, platform: str | None, release: str | None, phases: Phases, *, whole_manifest: bool = True
+    name: str,
+    platform: str | None,
+    release: str | None,
+    phases: Phases,
+    *,
+    whole_manifest: bool = True,
+    hosts: dict[str, WantedHost] | None = None,
 ) -> BootedLab:
     """Bring a lab's hosts up and write its inventory; ``platform`` and ``release`` None mean "as it is".
 
-    ``whole_manifest`` False ignores mistakes outside the manifest's section ``lab``.
+    ``whole_manifest`` False ignores mistakes outside the manifest's section ``lab``; ``hosts`` (by name) are
+    brought up instead of the manifest's.
 
     Raises ProblemError; what was made until then stays and is used by the next call.
     """
@@ -86,7 +94,7 @@ def boot_lab(
             check_unchanged(spec, platform, release)
         platform = platform or (spec.platform if spec else DEFAULT_PLATFORM)
         release = check_release(release or (spec.release if spec else DEFAULT_RELEASE))
-        wanted = read_lab_hosts(root, platform, whole=whole_manifest)
+        wanted = hosts or read_lab_hosts(root, platform, whole=whole_manifest)
         if spec is not None:
             spec = check_same_hosts(spec, wanted)
         with engine_kept(root):
@@ -97,9 +105,9 @@ def boot_lab(
             with phases.phase("hosts"):
                 plan = partial(plan_lab, name, platform, release, image, wanted)
                 spec = _settle_network(client, root, state, replace(spec, image=image) if spec else None, plan)
-                hosts = _boot_hosts(client, root, state, spec, phases)
+                booted = _boot_hosts(client, root, state, spec, phases)
                 state.write_inventory(build_inventory(state, spec))
-    return BootedLab(spec, tuple(hosts), built)
+    return BootedLab(spec, tuple(booted), built)
 
 
 def _choose_image(

@@ -140,11 +140,22 @@ def test_a_new_stage_and_age_end_the_snapshot(make_run: Make, known: Path, monke
     assert run.fact(Text, path=str(known)) == "later"
 
 
-def test_who_asks_twice_in_one_operation_gets_a_new_answer(make_run: Make, known: Path) -> None:
+def test_an_operation_that_keeps_asking_gets_a_new_answer(make_run: Make, known: Path) -> None:
     run = make_run(OURS)
     run.ours.current_op_hash, run.ours.in_op = "one", True
     assert run.fact(Text, path=str(known)) == "first"
     known.write_text("waited for\n")
+    assert "waited for" in [run.fact(Text, path=str(known)) for _ in range(3)]
+    known.write_text("waited on\n")
+    assert run.fact(Text, path=str(known)) == "waited on"
+
+
+def test_an_operation_that_asks_later_gets_a_new_answer(make_run: Make, known: Path) -> None:
+    run = make_run(OURS)
+    run.ours.current_op_hash, run.ours.in_op = "one", True
+    assert run.fact(Text, path=str(known)) == "first"
+    known.write_text("waited for\n")
+    time.sleep(snapshot.MOST_SECONDS + 0.1)
     assert run.fact(Text, path=str(known)) == "waited for"
 
 
