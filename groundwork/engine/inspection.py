@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import shlex
 import socket
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,7 @@ class SecureBackend(ParamikoBackend):  # type: ignore[misc]
         )
         self.hostname = name
         self._shells: dict[str | None, RemoteShell | None] = {}
+        self._choosing = threading.Lock()
 
     @functools.cached_property
     def client(self) -> paramiko.SSHClient:
@@ -103,9 +105,12 @@ class SecureBackend(ParamikoBackend):  # type: ignore[misc]
         user, text = self._split_sudo(command.decode())
         # A second time where the first shell was out of date.
         for _ in range(2):
-            shell = self._shell(user)
-            if shell is None:
-                break
+            with self._choosing:
+                shell = self._shell(user)
+                # Another thread's command is under way there.
+                if shell is None or shell.is_busy:
+                    break
+                shell.is_busy = True
             answer = Answer()
             try:
                 shell.greet()
@@ -122,6 +127,8 @@ class SecureBackend(ParamikoBackend):  # type: ignore[misc]
                 if not isinstance(error, ShellStaleError):
                     answer.close(-1)
                     return -1, answer.output, f"{error} while the command ran".encode()
+            finally:
+                shell.is_busy = False
         return self._exec_alone(command)
 
     def _split_sudo(self, command: str) -> tuple[str | None, str]:

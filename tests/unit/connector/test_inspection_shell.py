@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,3 +58,10 @@ def test_without_perl(server: Server) -> None:
     host = inspect_host(model(server))
     for _ in range(2):
         assert host.run("echo alone").stdout == "alone\n"
+
+
+def test_threads_do_not_mix(server: Server) -> None:
+    host = inspect_host(model(server))
+    with ThreadPoolExecutor(6) as pool:
+        answers = list(pool.map(lambda number: host.run(f"sleep 0.1; echo {number}").stdout, range(12)))
+    assert answers == [f"{number}\n" for number in range(12)]
