@@ -70,7 +70,7 @@ def _ansible(folder: Path, environment: Path, targets: list[Target]) -> list[Too
     play = {"hosts": "all", "gather_facts": False, "become": True, "tasks": _ansible_tasks(folder)}
     (folder / "site.json").write_text(json.dumps([play]))
     common = (
-        f"[defaults]\nforks = {len(targets)}\nhost_key_checking = False\ncallbacks_enabled =\n"
+        f"[defaults]\nforks = {len(targets)}\nhost_key_checking = False\n"
         "[ssh_connection]\npipelining = True\nssh_args = -o ControlMaster=auto -o ControlPersist=60s\n"
     )
     (folder / "ansible.cfg").write_text(common)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Callable
+from itertools import accumulate
 from pathlib import Path
 from weakref import ref
 
@@ -18,6 +19,9 @@ from groundwork.connector.memory import Memory
 from groundwork.connector.shell import Answer, GreetingError, RemoteShell, ShellError
 from groundwork.connector.shells import Shells
 from groundwork.connector.snapshot import Asked, Moment, Snapshot
+
+LARGEST_BATCH = 500_000
+"""Characters of commands that are sent before any answer is read: more could fill the channel both ways."""
 
 
 class FactAnswers:
@@ -114,7 +118,9 @@ class FactAnswers:
         shell = start() if commands else None
         if shell is None:
             return
-        requests, numbers = group_requests(commands, shell.next_number)
+        sizes = accumulate(len(text) for _, text in commands)
+        fitting = [command for command, size in zip(commands, sizes, strict=True) if size <= LARGEST_BATCH]
+        requests, numbers = group_requests(fitting, shell.next_number)
         try:
             with self._shells.keeping(shell):
                 answers = shell.send_ahead(requests, numbers.values())
