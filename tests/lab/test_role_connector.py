@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 from collections.abc import Iterator
 
 import pytest
-from site_lab import NOTHING, Document, SiteLab
+from site_lab import HOSTS, NOTHING, Document, SiteLab
 from test_site_drift import DRIFTS, OPERATOR, Drift
 
 from groundwork.lab.lifecycle import remove_lab
@@ -88,9 +89,12 @@ def test_same_plan_and_result_of_converged_hosts(site: SiteLab) -> None:
 
 
 def test_plain_pyinfra_uses_the_connector(site: SiteLab) -> None:
-    done = site.pyinfra("--dry", "--debug")
+    cache = site.project / "cache"
+    shutil.rmtree(cache)
+    done = site.pyinfra("--dry")
     assert done.returncode == 0, done.stderr
-    assert "GroundworkConnector" in done.stderr + done.stdout or list((site.project / "cache").rglob("*.json"))
+    # Only this connector writes down what it asked.
+    assert len(list(cache.rglob("*.json"))) == len(HOSTS)
 
 
 def break_by_hand(site: SiteLab, drifts: list[Drift]) -> None:
@@ -98,6 +102,7 @@ def break_by_hand(site: SiteLab, drifts: list[Drift]) -> None:
         site.run(drift.host, drift.breaking)
 
 
+@pytest.mark.slow
 def test_same_plan_of_drifted_hosts(site: SiteLab) -> None:
     site.host_data.update(OPERATOR)
     site.declare()
@@ -110,19 +115,3 @@ def test_same_plan_of_drifted_hosts(site: SiteLab) -> None:
         assert "would_change" in statuses(same_plans(site))
         assert result_of(site, "apply")["problems"] == []
         assert site.plan() == NOTHING
-
-
-def test_a_full_folder_for_temporary_files(site: SiteLab) -> None:
-    site.run("app", "mount -t tmpfs -o size=64k full /tmp; head -c 1000000 /dev/zero >/tmp/full || true")
-    try:
-        assert statuses(same_plans(site)) == {"unchanged"}
-    finally:
-        site.run("app", "umount /tmp")
-
-
-def test_a_root_that_is_read_only(site: SiteLab) -> None:
-    site.run("app", "mount -o remount,bind,ro /")
-    try:
-        assert statuses(same_plans(site)) == {"unchanged"}
-    finally:
-        site.run("app", "mount -o remount,bind,rw /")
