@@ -34,6 +34,7 @@ from groundwork.lab.boot import USER
 from groundwork.lab.hosts import find_container
 from groundwork.lab.lifecycle import boot_lab, remove_lab
 from groundwork.lab.phases import Phases
+from groundwork.lab.plan import WantedHost
 from groundwork.lab.state import LabState, checkout_root
 
 PROXY = Path(__file__).parent / "fleet" / "delaying_proxy.py"
@@ -76,7 +77,7 @@ def main() -> int:
         environment = given.environment or Path(folder) / "environment"
         if not (environment / "bin/ansible-playbook").exists():
             make_environment(environment)
-        hosts: dict[str, tuple[str, ...]] = {f"h{number}": ("bench",) for number in range(max(given.hosts))}
+        hosts = {f"h{number}": WantedHost(("bench",)) for number in range(max(given.hosts))}
         boot_lab(LAB, "chorus", None, Phases(lambda text: print(text, file=sys.stderr)), hosts=hosts)
         try:
             measured = list(_measure(given, Path(folder), environment))

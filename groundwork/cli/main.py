@@ -33,7 +33,6 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "artifacts": ("artifacts", "app", "Fetch and check what comes from vendors."),
     "slo": ("slo", "app", "Objectives: budgets left, release gate, files for other tools."),
     "test": ("test", "test", "Run the unit tests, then the lab tests."),
-    "bench": ("bench", "bench", "Measure a fleet's runs beside other tools, on lab hosts."),
     "version": ("version", "version", "Print the versions of Groundwork and pyinfra."),
 }
 
