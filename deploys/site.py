@@ -14,8 +14,8 @@ from roles.base.deploy import base
 from roles.consul.deploy import consul
 from roles.container_engine.deploy import container_engine, retire_container_engine
 from roles.firewall.deploy import firewall, open_firewall
-from roles.hardening.deploy import hardening
 from roles.gpu.deploy import gpu
+from roles.hardening.deploy import hardening
 from roles.nats.deploy import nats
 from roles.observability.deploy import observability
 from roles.pki.deploy import pki

@@ -25,13 +25,13 @@ def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
         roles.append("agent_runtime")
     if topology.sites_on(host):
         roles.append("reverse_proxy")
+    # The exporter of the host itself is there exactly where anything of this role is, an Alertmanager alone aside.
+    if any(one.host == host and one.unit in WATCHING for one in topology.identities):
+        roles.append("observability")
     if CONTROLLER in topology.inventory.host(host).groups:
         roles.append("scheduler")
     if topology.inventory.host(host).data.get("hardening_level"):
         roles.append("hardening")
-    # The exporter of the host itself is there exactly where anything of this role is, an Alertmanager alone aside.
-    if any(one.host == host and one.unit in WATCHING for one in topology.identities):
-        roles.append("observability")
     if topology.inventory.host(host).data.get("firewall_managed", True):
         roles.append("firewall")
     return tuple(roles)
