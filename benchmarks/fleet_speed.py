@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How long 100 operations take on many hosts: ansible-core, Mitogen, pyinfra, Groundwork, and a shell script.
 
-    python benchmarks/fleet_speed.py [--hosts 1 10] [--delay 0 20] [--repeat 3] [--write docs/benchmarks-speed.md]
+    python -m benchmarks.fleet_speed [--hosts 1 10] [--delay 0 20] [--repeat 3] [--write docs/benchmarks-speed.md]
 
 Brings up as many lab hosts as needed, runs the same site with each tool in turn, first on hosts that have nothing of
 it, then unchanged, and takes the hosts down again. Needs what ``./gw lab up`` needs, and a package index for what is
@@ -26,10 +26,8 @@ from pathlib import Path
 
 import docker
 
-sys.path.insert(0, str(Path(__file__).parent / "fleet"))
-import contents
-from tools import Target, Tool, make_environment, make_tools
-
+from benchmarks.fleet import contents
+from benchmarks.fleet.tools import Target, Tool, make_environment, make_tools
 from groundwork.lab.boot import USER
 from groundwork.lab.hosts import find_container
 from groundwork.lab.lifecycle import boot_lab, remove_lab

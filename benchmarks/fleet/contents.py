@@ -35,4 +35,4 @@ mkdir -p {FOLDER}/files {FOLDER}/templates {FOLDER}/links
 
 def count_operations() -> int:
     """How many operations the site has."""
-    return sum(map(len, (FILES, UNITS, TEMPLATES, USERS, LINES, PACKAGES, SERVICES, LINKS)))
+    return sum(len(part) for part in (FILES, UNITS, TEMPLATES, USERS, LINES, PACKAGES, SERVICES, LINKS))

@@ -7,7 +7,7 @@ from pathlib import Path
 from pyinfra.operations import apt, files, server, systemd
 
 sys.path.insert(0, str(Path(__file__).parent))
-import contents
+from benchmarks.fleet import contents
 
 for path, text in (contents.FILES | contents.UNITS).items():
     files.put(name=f"Write {path}", src=StringIO(text), dest=path, mode="644", user="root", group="root")

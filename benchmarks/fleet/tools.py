@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import contents
 from jinja2 import Template
+
+from benchmarks.fleet import contents
 
 HERE = Path(__file__).parent
 # Only for comparison, in an environment that the benchmark makes and removes.
