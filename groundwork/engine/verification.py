@@ -105,7 +105,7 @@ def _command(name: str, limit: Sequence[str], target: str, junit: Path | None, w
     if junit is not None:
         command += ["--junitxml", str(junit.resolve())]
     if workers > 1:
-        command += ["-n", str(workers), "--dist", "loadgroup"]
+        command += ["-n", str(workers), "--dist", "loadscope"]
     return command
 
 

@@ -11,10 +11,12 @@ import os
 
 import pytest
 from testinfra.host import Host
+from xdist.remote import Producer
 
 from groundwork.engine.api import name_environment
 from groundwork.engine.checks import CheckReporter, name_check
 from groundwork.engine.inspection import UnreachableError, inspect_host
+from groundwork.engine.scheduling import HostScheduling
 from groundwork.engine.selection import role_of, select_hosts
 from groundwork.inventory import InventoryHost
 from groundwork.problems import ProblemError
@@ -65,8 +67,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         callspec = getattr(item, "callspec", None)
         name = callspec.params.get("host_name", "") if callspec else ""
         item.user_properties += name_check(item, name)
-        # With ``-n 4 --dist loadgroup`` one worker, and so one connection, takes all checks of a host.
-        item.add_marker(pytest.mark.xdist_group(name or "site"))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> HostScheduling:
+    """With ``-n 4`` one worker, and so one connection, takes all checks of a host."""
+    return HostScheduling(config, log, [host.name for host in config.stash[SITE].inventory.hosts])
 
 
 @pytest.fixture(scope="session")
