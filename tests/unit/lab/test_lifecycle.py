@@ -12,11 +12,11 @@ import pytest
 
 from groundwork.lab import lifecycle
 from groundwork.lab.network import SubnetTakenError
-from groundwork.lab.plan import plan_lab
+from groundwork.lab.plan import WantedHost, plan_lab
 from groundwork.lab.state import LabState
 from groundwork.problems import Problem, ProblemError
 
-GROUPS = {"app": ("app",)}
+HOSTS = {"app": WantedHost(("app",))}
 
 
 class Engine:
@@ -36,7 +36,7 @@ def settle(engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
     monkeypatch.setattr(lifecycle, "taken_networks", lambda client: list[IPv4Network]())
     monkeypatch.setattr(lifecycle, "ensure_network", engine.ensure_network)
     monkeypatch.setattr(lifecycle, "read_status", lambda client, root, spec: [SimpleNamespace(state="missing")])
-    plan = partial(plan_lab, "one", "chorus", "trixie", "base:tag", GROUPS)
+    plan = partial(plan_lab, "one", "chorus", "trixie", "base:tag", HOSTS)
     client = docker.DockerClient.__new__(docker.DockerClient)
     return lifecycle._settle_network(client, tmp_path, LabState("one", tmp_path), None, plan).subnet
 

@@ -47,8 +47,7 @@ def shrink(project: Project) -> None:
 
 
 def uncover(project: Project) -> None:
-    group = project.manifest["groups"]["simulation"]
-    group |= {"mode": "container", "container": {"image": "example.org/agents:1"}}
+    project.manifest["services"]["consul"] = {"hosts": "data"}
 
 
 def forget_backup(project: Project) -> None:
