@@ -65,6 +65,8 @@ def run_pool(server: Server) -> None:
     ]
     clients = sorted({address for login in server.logins for address in login.addresses} - {server.node.address})
     descriptors = pool.maximum_client_connections + server.sizes.max_connections + SPARE_DESCRIPTORS
+    # The next power of two: a few connections more or less change nothing that would need a restart.
+    descriptors = 1 << (descriptors - 1).bit_length()
     sandbox = systemd_units.dropin(
         name="Sandbox PgBouncer",
         unit=POOL_UNIT,
