@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import tempfile
 from pathlib import Path
 
 from groundwork.artifacts.download import DownloadError, fetch_file
@@ -52,3 +54,26 @@ def fetch_consul(folder: Path) -> Path:
     except (DownloadError, SignatureError) as error:
         raise NoConsulError(str(error)) from None
     return path
+
+
+def drop_dependency(package: Path, folder: Path, name: str = "pipexec") -> Path:
+    """Return the same package in ``folder`` without one of the packages it depends on.
+
+    Debian 13 has no pipexec. Only the start script for hosts without systemd calls it, and the vendor's own package
+    depends on no such thing.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        tree = Path(temporary) / "tree"
+        subprocess.run(["dpkg-deb", "--raw-extract", str(package), str(tree)], check=True)
+        control = tree / "DEBIAN/control"
+        lines = control.read_text().splitlines(keepends=True)
+        at = next(number for number, line in enumerate(lines) if line.startswith("Depends:"))
+        depends = [one.strip() for one in lines[at].removeprefix("Depends:").split(",")]
+        depends.remove(name)
+        lines[at] = f"Depends: {', '.join(depends)}\n"
+        control.write_text("".join(lines))
+        folder.mkdir(parents=True, exist_ok=True)
+        target = folder / package.name
+        build = ["dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(tree), str(target)]
+        subprocess.run(build, check=True, capture_output=True)
+    return target

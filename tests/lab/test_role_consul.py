@@ -25,10 +25,11 @@ from groundwork.engine import api
 from groundwork.engine.results import OperationStatus, RunResult
 from groundwork.lab.lifecycle import boot_lab, remove_lab
 from groundwork.lab.phases import Phases
+from groundwork.lab.plan import read_lab_hosts
 from groundwork.secrets.declaration import name_declarations
 from groundwork.secrets.value import SecretValue
 from groundwork.site import load_site
-from tests.real_consul import VERSION, NoConsulError, fetch_consul
+from tests.real_consul import VERSION, NoConsulError, drop_dependency, fetch_consul
 from tests.signed_repository import Keyring, SignedRepository
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -97,7 +98,7 @@ class Stage:
         for name in ("platforms", "deploys", "web"):
             (root / name).mkdir()
         (root / DEPLOY).write_text(DEPLOYED)
-        hosts = yaml.safe_load((ROOT / f"platforms/{PLATFORM}.yaml").read_text())["lab"]["hosts"]
+        hosts = read_lab_hosts(ROOT, PLATFORM)
         seller = {"seller": {"port": 8000}}
         self.manifest: dict[str, Any] = {
             "version": 1,
@@ -118,7 +119,7 @@ class Stage:
                     "agents": {"keeper": {"port": 8100}},
                 },
             },
-            "lab": {"hosts": {name: [*groups, "servers"] for name, groups in hosts.items()}},
+            "lab": {"hosts": {name: [*host.groups, "servers"] for name, host in hosts.items()}},
         }
 
     def serve(self, keyring: Keyring, package: Path, url: str) -> None:
@@ -257,6 +258,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     gateway = stage.run("services", "ip -4 route show default").split()[2]
     server = ThreadingHTTPServer((gateway, 0), partial(QuietHandler, directory=str(stage.web)))
     threading.Thread(target=server.serve_forever, daemon=True).start()
+    package = drop_dependency(package, stage.root / "package")
     stage.serve(keyring, package, f"http://{gateway}:{server.server_port}")
     yield stage
     server.shutdown()
