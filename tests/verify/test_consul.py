@@ -270,7 +270,10 @@ def test_groups_register_their_own_agents_only_and_administer_nothing(
                 ["GET", "operator/keyring"],
             ]
             found = ask(site, caller, node, *requests)
-            assert statuses(found) == [200, 200, 403, 403, 403, 403, 403, 403], found
+            assert statuses(found)[:-1] == [200, 200, 403, 403, 403, 403, 403], found
+            # Consul 1.8 refuses its keys of the gossip with 500 and these words.
+            status, text = found["answers"][-1]
+            assert status == 403 or (status, text.strip()) == (500, "Reading keyring denied by ACLs"), found
 
 
 def test_files_and_data_are_closed(host: Host, site: Site, nodes: tuple[ServiceNode, ...]) -> None:
