@@ -26,6 +26,8 @@ from groundwork.engine.results import OperationStatus, RunResult
 from groundwork.lab.lifecycle import boot_lab, remove_lab
 from groundwork.lab.phases import Phases
 from groundwork.lab.plan import read_lab_hosts
+from groundwork.lab.state import LabState
+from groundwork.lab.terminal import capture_command, find_host
 from groundwork.secrets.declaration import name_declarations
 from groundwork.secrets.value import SecretValue
 from groundwork.site import load_site
@@ -152,9 +154,9 @@ class Stage:
         return [sys.executable, "-m", "groundwork.cli.lab", "exec", "--json", "--name", NAME, host, "--", command]
 
     def run(self, host: str, command: str) -> str:
-        done = subprocess.run(self.call(host, command), cwd=ROOT, capture_output=True, text=True, timeout=300)
-        answer = json.loads(done.stdout)
-        return str(answer["stdout"] + answer.get("stderr", "")).strip()
+        state = LabState(NAME, ROOT)
+        _, output, errors = capture_command(state, find_host(state, host), [command])
+        return (output + errors).strip()
 
     def started(self) -> list[str]:
         command = f"systemctl show --property=ExecMainStartTimestampMonotonic --value {UNIT}"
