@@ -7,11 +7,8 @@ from collections.abc import Iterator
 from groundwork.manifest.platform import Platform
 from groundwork.problems import Problem, ProblemError
 
-SERVICE_ROLES = ("redis", "postgresql", "nats", "external")
+SERVICE_ROLES = ("redis", "postgresql", "nats", "consul", "external")
 """Kinds of services that can be set up, or need no setting up."""
-
-UNTRIED = {"consul": "its role has not been tried on whole hosts yet, so it is not applied"}
-"""Kinds whose roles are there and wait for their proof, and what is said of them."""
 
 
 def check_coverage(platform: Platform) -> None:
@@ -24,5 +21,5 @@ def check_coverage(platform: Platform) -> None:
 def _uncovered(platform: Platform) -> Iterator[Problem]:
     for name, service in platform.services.items():
         if service.kind not in SERVICE_ROLES:
-            message = UNTRIED.get(service.kind, "this version has no role for it yet")
+            message = "this version has no role for it yet"
             yield Problem(message, key=f"services.{name}", given=service.kind, allowed=", ".join(SERVICE_ROLES))

@@ -10,6 +10,7 @@ import pytest
 import yaml
 from agent_runtime.instance import parse_instance
 
+from groundwork.coverage import check_coverage
 from groundwork.inventory import make_inventory
 from groundwork.manifest.load import load
 from groundwork.topology import derive
@@ -39,6 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 def test_agents_are_told_where_consul_is_and_how_they_get_in(folder: Path) -> None:
     platform = load(folder, "ymera", "here").platform
+    check_coverage(platform)
     hosts: dict[str, tuple[frozenset[str], dict[str, Any]]] = {
         "app": (frozenset({"app"}), {"address": "192.0.2.1"}),
         "data": (frozenset({"data"}), {"address": "192.0.2.2"}),

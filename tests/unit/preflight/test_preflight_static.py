@@ -46,10 +46,6 @@ def shrink(project: Project) -> None:
     project.manifest["machines"]["data"]["disk"] = "500MB"
 
 
-def uncover(project: Project) -> None:
-    project.manifest["services"]["consul"] = {"hosts": "data"}
-
-
 def forget_backup(project: Project) -> None:
     items = project.manifest["backup"]["items"]
     project.manifest["backup"]["items"] = {name: item for name, item in items.items() if item.get("service") != "redis"}
@@ -82,7 +78,6 @@ def misname_zone(project: Project) -> None:
         (crowd, "capacity.declared_memory"),
         (crowd, "capacity.declared_processors"),
         (shrink, "capacity.declared_disk"),
-        (uncover, "manifest.covered"),
         (forget_backup, "backup.declared"),
         (open_key, "inventory.ssh_key"),
         (lose_key, "inventory.ssh_key"),
@@ -96,6 +91,13 @@ def test_each_thing_that_is_broken_is_found(project: Project, breaking: Callable
     found = failing(preflight(project.complete(), live=False))
     assert check in found
     assert found[check].remedy
+
+
+def test_a_service_without_a_role_is_found(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("groundwork.coverage.SERVICE_ROLES", ("postgresql", "external"))
+    found = failing(preflight(project.complete(), live=False))
+    assert "redis" in found["manifest.covered"].evidence
+    assert found["manifest.covered"].remedy
 
 
 @pytest.mark.parametrize(
