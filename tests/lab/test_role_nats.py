@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from role_stage import RELEASE, ROOT, RoleStage, changes, failures, role_lab
+
+from groundwork.lab.plan import read_lab_hosts
 
 NAME = f"role-nats-{RELEASE}"
 # The platform whose lab has three hosts; only its name and hosts are used.
@@ -24,7 +25,7 @@ LOAD = Path(__file__).with_name("nats_load.py").read_text()
 
 
 def make_manifest() -> dict[str, Any]:
-    hosts = yaml.safe_load((ROOT / f"platforms/{PLATFORM}.yaml").read_text())["lab"]["hosts"]
+    hosts = read_lab_hosts(ROOT, PLATFORM)
     uses = [{"name": "nats", "publish": ["orders.>"], "subscribe": ["orders.>"]}]
     return {
         "version": 1,
@@ -42,7 +43,7 @@ def make_manifest() -> dict[str, Any]:
             "sales": {"hosts": "main_pc", "module": "m", "needs": uses, "agents": {"seller": {"port": 8000}}},
             "stock": {"hosts": "pc2", "module": "m", "needs": ["nats"], "agents": {"keeper": {"port": 8100}}},
         },
-        "lab": {"hosts": {name: [*groups, "servers"] for name, groups in hosts.items()}},
+        "lab": {"hosts": {name: [*host.groups, "servers"] for name, host in hosts.items()}},
     }
 
 
