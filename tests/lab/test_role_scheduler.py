@@ -135,6 +135,8 @@ class Stage:
         files[f".lab/{NAME}"] = state.folder
         self.send(files, CHECKOUT, "deployer")
         self.send({"packages": packages}, "/opt/packages", "root")
+        # pytest's folders are their owner's alone, and that came along.
+        self.run("chmod -R a+rX /opt/packages")
         # The lab's files name their folder on this machine; on a machine of its own an inventory names none.
         self.run(f"mkdir -p {ROOT} && ln -sfn {CHECKOUT}/.lab {ROOT}/.lab; chmod 0600 {CHECKOUT}/.lab/{NAME}/ssh/*")
         gw = f"#!/bin/sh\nexport PYTHONPATH={CHECKOUT}:/opt/packages/packages GROUNDWORK_LAB={NAME}\n"
@@ -246,9 +248,12 @@ def test_passes_wait_for_each_other(stage: Stage) -> None:
     lock = f"{CHECKOUT}/.state/lab/scheduled/lock"
     stage.run(f"systemd-run --quiet --unit=holder flock {lock} sleep 600")
     stage.run("systemctl start --no-block groundwork-chorus-drift.service")
-    deadline = time.monotonic() + 60
-    while stage.run("systemctl is-active groundwork-chorus-drift") != "activating" and time.monotonic() < deadline:
+    # It waits once it has the lock's file open; before that it would not have begun anyway.
+    opened = "ls -l /proc/$(systemctl show -P MainPID groundwork-chorus-drift)/fd | grep -c scheduled/lock"
+    deadline = time.monotonic() + 120
+    while (seen := stage.run(opened)) != "1" and time.monotonic() < deadline:
         time.sleep(0.2)
+    assert seen == "1", stage.run("journalctl -u groundwork-chorus-drift -n 30")
     assert stage.run('pgrep -fc "groundwork.cli.main [d]rift"') == "0"
     stage.run("systemctl stop holder groundwork-chorus-drift")
     # Stopped by hand while it waited: the lock is free, and nothing was written down as done.

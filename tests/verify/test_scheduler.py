@@ -48,7 +48,8 @@ def scheduled(site: Site) -> dict[str, Any]:
 
 
 def show(host: Host, unit: str) -> dict[str, str]:
-    lines = host.check_output(f"systemctl show {unit}").splitlines()
+    # With what is empty: a service that has not run yet has no times.
+    lines = host.check_output(f"systemctl show --all {unit}").splitlines()
     return dict(line.partition("=")[::2] for line in lines)
 
 
