@@ -175,11 +175,13 @@ UNDECLARED = (
           "/etc/pam.d/common-auth", False, "sed -i '$d' /etc/pam.d/common-auth"),
     _added("SSH server's setting", "data", "/etc/ssh/sshd_config.d/99-mallory.conf", "# PermitRootLogin yes"),
     _added("kernel setting at boot", "app", "/etc/sysctl.d/99-mallory.conf", "net.ipv4.ip_forward = 0"),
+    # The network's settings are a lab host's own and can be written. A remount of /proc/sys would make all of /proc
+    # read-only, and then nobody can log in.
     Drift(
         "kernel setting", "app",
-        "mount -o remount,rw /proc/sys; sysctl -qw net.ipv4.conf.all.log_martians=1; mount -o remount,ro /proc/sys",
+        "sysctl -qw net.ipv4.conf.all.log_martians=1",
         "sysctl -n net.ipv4.conf.all.log_martians", "net.ipv4.conf.all.log_martians", False,
-        "mount -o remount,rw /proc/sys; sysctl -qw net.ipv4.conf.all.log_martians=0; mount -o remount,ro /proc/sys",
+        "sysctl -qw net.ipv4.conf.all.log_martians=0",
     ),
     _added("kernel module at boot", "data", "/etc/modules-load.d/mallory.conf", "dummy"),
     Drift("file system mounted over a folder", "app", "mount --bind /tmp /mnt", "findmnt -n /mnt || echo none", "/mnt",
