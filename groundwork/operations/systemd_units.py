@@ -47,7 +47,8 @@ def unit(
 def _build_dropin_check(unit: str) -> str:
     """Shell that judges a drop-in together with its unit, in a directory of their own.
 
-    The unit's file is looked up by hand: systemctl knows none while the unit is masked.
+    The unit's file is looked up by hand: systemctl knows none while the unit is masked. It gets the unit's own name,
+    a template too: an instance's mask in /etc would be found before a template in the directory.
     """
     name = shlex.quote(unit)
     template = shlex.quote(re.sub(r"@[^.]*\.", "@.", unit))
@@ -55,7 +56,7 @@ def _build_dropin_check(unit: str) -> str:
         "stage=$(mktemp -d) && trap 'rm -rf -- \"$stage\"' EXIT && "
         f'mkdir "$stage/"{name}.d && cp -- {PLACEHOLDER} "$stage/"{name}.d/ && '
         f"for folder in {' '.join(UNIT_FOLDERS)}; do for file in $folder/{name} $folder/{template}; do "
-        'test -f "$file" && cp -- "$file" "$stage/" && break 2; done; done; '
+        f'test -f "$file" && cp -- "$file" "$stage/"{name} && break 2; done; done; '
         f'SYSTEMD_UNIT_PATH="$stage": {shlex.join(VERIFY)} "$stage/"{name}'
     )
 

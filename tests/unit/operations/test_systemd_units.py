@@ -148,6 +148,29 @@ def test_a_drop_in_is_judged_together_with_its_unit(tmp_path: Path, monkeypatch:
         assert (done.returncode == 0) is accepted, done.stderr
 
 
+@verify
+def test_a_drop_in_of_a_masked_instance_is_judged_with_its_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody masked the unit and removed its drop-in: the next apply writes the one and then unmasks."""
+    units, masked = tmp_path / "units", tmp_path / "masked"
+    units.mkdir()
+    masked.mkdir()
+    (units / "a@.service").write_text("[Service]\nExecStart=/bin/echo %i\n")
+    (masked / "a@1.service").symlink_to("/dev/null")
+    monkeypatch.setattr(systemd_units, "UNIT_FOLDERS", (str(masked), str(units)))
+    # What systemd itself looks through after the directory of the check.
+    check = systemd_units._build_dropin_check("a@1.service").replace('"$stage":', f'"$stage":{masked}:')
+    dropin = tmp_path / "a@1.service.d" / "50.conf"
+    dropin.parent.mkdir()
+    for content, accepted in (("[Service]\nTasksMax=5\n", True), ("[Service]\nTaskMax=5\n", False)):
+        placement = Placement(str(dropin), "root", "root", 0o644, check)
+        Path(placement.candidate).parent.mkdir(exist_ok=True)
+        Path(placement.candidate).write_text(content)
+        done = subprocess.run(["sh", "-c", build_check(placement)], capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) is accepted, done.stderr
+
+
 @pytest.mark.parametrize(
     ("changed", "active", "expected"),
     [(100.1, "active", ["systemctl reload -- a.service"]), (99.9, "active", []), (100.1, "inactive", [])],
