@@ -83,6 +83,8 @@ class Switch:
             stale = list_stale(self._layout, self._systemd, folder, inputs)
             if not stale:
                 continue
+            # Somebody may have masked one, which nothing here ever does.
+            self._systemd.run("unmask", "--quiet", "--", *stale)
             self._systemd.run("reset-failed", "--", *stale, check=False)
             self._systemd.run("restart", "--no-block", "--", *stale)
             restarted += stale

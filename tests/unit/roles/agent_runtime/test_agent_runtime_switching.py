@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import grp
 import os
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,13 +26,18 @@ class FakeSystemd(Systemd):
         self.revisions: dict[str, str] = {}
         self.failed: set[str] = set()
         self.enabled: set[str] = set()
+        self.masked: set[str] = set()
         self.calls: list[tuple[str, ...]] = []
         self.broken: Callable[[str, str], bool] = lambda unit, release: False
 
     def run(self, *arguments: str, check: bool = True) -> str:
         verb, names = arguments[0], [a for a in arguments[1:] if not a.startswith("--")]
         self.calls.append((verb, *names))
-        if verb == "restart":
+        if verb == "unmask":
+            self.masked.difference_update(names)
+        elif verb == "restart":
+            if self.masked.intersection(names):
+                raise subprocess.CalledProcessError(1, ["systemctl", *arguments])
             for unit in names:
                 self.failed.discard(unit)
                 self.revisions.pop(unit, None)
@@ -118,6 +124,16 @@ def test_only_units_with_another_revision_restart(host: Host) -> None:
     host.stage("g2", "1.0+a", {"a@1.service": "r1", "b@1.service": "r2"})
     assert host.switch.switch("g2")
     assert [call for call in host.systemd.calls if call[0] == "restart"] == [("restart", "b@1.service")]
+
+
+def test_a_masked_unit_is_unmasked_and_started(host: Host) -> None:
+    host.stage("g1", "1.0+a", {"a@1.service": "r1", "b@1.service": "r1"})
+    host.switch.switch("g1")
+    host.systemd.masked.add("b@1.service")
+    host.systemd.revisions.pop("b@1.service")
+    assert host.switch.switch("g1")
+    assert host.systemd.masked == set()
+    assert host.systemd.revisions["b@1.service"] == host.systemd.revisions["a@1.service"]
 
 
 def test_a_broken_release_is_switched_back_whole(host: Host) -> None:
