@@ -164,7 +164,9 @@ def render_access(access: Iterable[Access], hashes: Mapping[str, str], operator_
 
     ``hashes`` are the clients' passwords as ``hash_password`` gives them, ``operator_hash`` that of root's own.
     """
-    lines = ["user default off resetpass resetkeys resetchannels -@all"]
+    # Off: no connection is ever this user. But Redis replays its append-only file as it and checks the commands of
+    # transactions against its rules: without rights, they would be lost at every start (redis/redis#14541).
+    lines = ["user default off resetpass ~* &* +@all"]
     lines.append(_line(OPERATOR, operator_hash, ["~*", "&*", "+@all"]))
     lines += [_line(one.client, hashes[one.client], one.rules) for one in access]
     return "\n".join(lines) + "\n"

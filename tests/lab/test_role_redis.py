@@ -74,8 +74,12 @@ def test_plan_on_bare_hosts_then_apply_then_nothing_more(module_stage: Stage) ->
 
 def test_data_survives_a_restart_and_a_crash(stage: Stage) -> None:
     assert stage.ask("data", "prediction", "SET chorus:kept yes") == ["OK"]
+    # Of several commands: one of a single command is written down without MULTI, and is no transaction any more.
+    transaction = ["MULTI", "SET chorus:kept-1 one", "SET chorus:kept-2 two", "EXEC"]
+    assert stage.ask("data", "prediction", *transaction) == ["OK", "QUEUED", "QUEUED", "OK", "OK"]
     stage.run("data", f"systemctl restart {UNIT}")
     assert stage.ask("data", "prediction", "GET chorus:kept") == ["yes"]
+    assert stage.ask("data", "prediction", "GET chorus:kept-1", "GET chorus:kept-2") == ["one", "two"]
     stage.ask("data", "prediction", "SET chorus:kept twice")
     # Appended data reaches the disk within a second (appendfsync everysec).
     time.sleep(1.5)

@@ -126,6 +126,8 @@ def test_nobody_is_let_in_by_default() -> None:
     first = render_access([], {}, "0" * 64).splitlines()[0].split()
     assert first[:3] == ["user", "default", "off"]
     assert "nopass" not in first
+    # As this user Redis replays its append-only file, and refuses what it has no right to.
+    assert {"~*", "&*", "+@all"} <= set(first)
 
 
 def test_passwords_are_held_as_redis_compares_them() -> None:
