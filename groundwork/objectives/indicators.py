@@ -124,7 +124,9 @@ def measure_latency(matcher: str, labels: str, own_routes: list[str], threshold:
 def measure_commands(service: str) -> Measure:
     """The share of commands that a Redis refuses or that fail, by its own count."""
     chosen = f'job="redis",service="{service}"'
-    failed = f'{{__name__=~"redis_commands_failed_calls_total|redis_commands_rejected_calls_total",{chosen}}}'
+    # One sum for each name: rate() drops names, and two series that differ in it alone would clash.
+    failed = f"sum(rate(redis_commands_failed_calls_total{{{chosen}}}[{WINDOW}]))"
+    rejected = f"sum(rate(redis_commands_rejected_calls_total{{{chosen}}}[{WINDOW}]))"
     series = f'job="redis",service="{service}",cmd="get"'
     failures = f"redis_commands_failed_calls_total{{{series}}}"
     samples = (
@@ -132,7 +134,7 @@ def measure_commands(service: str) -> Measure:
         Sample(failures, COUNTER, 0, 1),
     )
     events = Events(
-        error_query=f"sum(rate({failed}[{WINDOW}]))",
+        error_query=f"{failed} + ({rejected} or 0 * {failed})",
         total_query=f"sum(rate(redis_commands_total{{{chosen}}}[{WINDOW}]))",
     )
     return Measure(events, samples, (failures,))
