@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 CONFIGURATION = "/etc/groundwork"
 
 
@@ -43,3 +45,34 @@ def key(platform: str, unit: str) -> str:
 def reload_inputs(platform: str, unit: str) -> list[str]:
     """Paths whose change means that a service has to load certificate or trust anew."""
     return [certificate_folder(platform, unit), bundle(platform), revocation_list(platform)]
+
+
+class Identified(Protocol):
+    """What has an identity on a platform."""
+
+    @property
+    def platform(self) -> str:
+        """The platform's name."""
+
+    @property
+    def identity(self) -> str:
+        """The unit's name, after which its certificate's folder is named."""
+
+
+class WithCertificate:
+    """A server's plan that says where its certificate, its key and the trusted roots are."""
+
+    @property
+    def certificate(self: Identified) -> str:
+        """Path of its certificate, followed by the intermediate's."""
+        return certificate(self.platform, self.identity)
+
+    @property
+    def key(self: Identified) -> str:
+        """Path of its private key."""
+        return key(self.platform, self.identity)
+
+    @property
+    def authority(self: Identified) -> str:
+        """Path of the trusted roots."""
+        return bundle(self.platform)

@@ -26,7 +26,7 @@ _NAMESPACE = uuid.UUID("9c1d7f5e-6a0b-4f6a-8d0e-5b0f3a4f2c11")
 
 
 @dataclass(frozen=True)
-class Server:
+class Server(paths.WithCertificate):
     """One server of Consul: everything its files say, secrets aside."""
 
     platform: str
@@ -95,21 +95,6 @@ class Server:
     def data_folder(self) -> str:
         """Where its state lies."""
         return f"/var/lib/consul/{self.instance}"
-
-    @property
-    def certificate(self) -> str:
-        """Path of its certificate."""
-        return paths.certificate(self.platform, self.identity)
-
-    @property
-    def key(self) -> str:
-        """Path of its key."""
-        return paths.key(self.platform, self.identity)
-
-    @property
-    def authority(self) -> str:
-        """Path of the trusted roots."""
-        return paths.bundle(self.platform)
 
     @property
     def restart_inputs(self) -> list[str]:

@@ -33,7 +33,7 @@ class User:
 
 
 @dataclass(frozen=True)
-class Server:
+class Server(paths.WithCertificate):
     """One server of NATS: everything its files say."""
 
     platform: str
@@ -92,21 +92,6 @@ class Server:
     def helper(self) -> str:
         """The program for root and for the unit."""
         return helper_path(self.platform)
-
-    @property
-    def certificate(self) -> str:
-        """Path of its certificate."""
-        return paths.certificate(self.platform, self.identity)
-
-    @property
-    def key(self) -> str:
-        """Path of its key."""
-        return paths.key(self.platform, self.identity)
-
-    @property
-    def authority(self) -> str:
-        """Path of the trusted roots."""
-        return paths.bundle(self.platform)
 
     @property
     def data_folder(self) -> str:

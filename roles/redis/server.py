@@ -17,7 +17,7 @@ ROLES = "/var/lib/groundwork/redis"
 
 
 @dataclass(frozen=True)
-class Server:
+class Server(paths.WithCertificate):
     """One server of Redis: everything its files say, but for passwords."""
 
     platform: str
@@ -76,21 +76,6 @@ class Server:
     def identity(self) -> str:
         """Its identity, after which its certificate's folder is named."""
         return f"{self.service}-{self.index}"
-
-    @property
-    def certificate(self) -> str:
-        """Its certificate with the intermediate's."""
-        return paths.certificate(self.platform, self.identity)
-
-    @property
-    def key(self) -> str:
-        """Its private key."""
-        return paths.key(self.platform, self.identity)
-
-    @property
-    def authority(self) -> str:
-        """The roots that it trusts."""
-        return paths.bundle(self.platform)
 
     @property
     def mode(self) -> str:
