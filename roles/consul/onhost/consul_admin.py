@@ -2,7 +2,8 @@
 """Looks after a server of Consul from its own host, with the standard library alone.
 
 consul-admin ready ADDRESS PORT SERVERS AUTHORITY CERTIFICATE KEY
-                                wait until it answers and, with a majority there, has a leader (at most 60 s)
+                                wait until it answers and, with a majority there, has a leader and
+                                access control (at most 60 s)
 consul-admin differences FILE   print how policies and tokens differ from FILE
 consul-admin apply FILE         make, change and remove them until they do not
 
@@ -82,6 +83,23 @@ def wait_for_leader(api: Api) -> None:
     raise AdminError(reason)
 
 
+def in_legacy_mode(api: Api) -> bool:
+    """Whether the server still waits for its cluster to take up access control (Consul before 1.11).
+
+    Each server leaves that mode by itself once it has heard of the leader's having left it; until then it answers
+    every request about access control with 500.
+    """
+    try:
+        api.ask("GET", "acl/token/self")
+    except AdminError:
+        return False
+    except OSError as error:
+        if "legacy mode" in str(error):
+            return True
+        raise
+    return False
+
+
 def get_ready(arguments: list[str]) -> None:
     """Wait until a server answers, and for a leader where it stands alone or others are up."""
     address, port, servers, authority, certificate, key = arguments
@@ -89,9 +107,9 @@ def get_ready(arguments: list[str]) -> None:
     end = time.monotonic() + PATIENCE
     while True:
         try:
-            leader = api.ask("GET", "status/leader")
+            ready = api.ask("GET", "status/leader") and not in_legacy_mode(api)
             # At the very first start of a cluster the others may come later than this one's patience lasts.
-            if leader or (int(servers) > 1 and time.monotonic() > end - PATIENCE / 2):
+            if ready or (int(servers) > 1 and time.monotonic() > end - PATIENCE / 2):
                 return
         except (OSError, AdminError) as error:
             if time.monotonic() > end:

@@ -144,8 +144,9 @@ def start(cluster: Cluster, server: plan.Server, gossip_key: str) -> subprocess.
 
 def test_the_helper_makes_what_is_declared_and_then_nothing(cluster: Cluster) -> None:
     files = cluster.files("servers")
-    ready = ["ready", ADDRESSES[0], str(cluster.port), "3", files["authority"], files["certificate"], files["key"]]
-    assert consul_admin.main(ready) == 0
+    for address in ADDRESSES:
+        ready = ["ready", address, str(cluster.port), "3", files["authority"], files["certificate"], files["key"]]
+        assert consul_admin.main(ready) == 0
     described = cluster.describe(cluster.servers[0])
     done = cluster.admin("apply", described)
     assert done.returncode == 0, done.stderr
