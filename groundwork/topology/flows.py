@@ -76,7 +76,8 @@ def _agent_flows(
     for process in processes:
         own = {(agent.address, agent.port) for agent in process.agents}
         seen: set[tuple[str, int]] = set()
-        for name in needs_of(platform, process):
+        # Two needs may lead to one endpoint: the one that counts on it is named.
+        for name, need in sorted(needs_of(platform, process).items(), key=lambda item: not item[1].required):
             # A name that is both a group and its only agent means the same endpoints either way.
             targets = reachable.get(name) or [e for m in members.get(name, ()) for e in reachable.get(m, ())]
             for target in targets:
@@ -93,6 +94,7 @@ def _agent_flows(
                     target.port,
                     target.protocol,
                     reason,
+                    required=need.required,
                 )
 
 

@@ -101,6 +101,8 @@ class Flow:
     protocol: str
     reason: str
     source_network: str = ""
+    required: bool = True
+    """Whether the source counts on an answer (``required`` of its need)."""
 
 
 @dataclass(frozen=True, order=True)

@@ -19,7 +19,7 @@ TIMEOUT = 5
 def list_checks(topology: Topology, host: str) -> list[Check]:
     """Return the checks of one host, for ``groundwork-probe``; names are unique."""
     checks: dict[str, Check] = {}
-    for check in _list(topology, host):
+    for check in sorted(_list(topology, host), key=lambda one: not one.get("required", True)):
         checks.setdefault(check["name"], check)
     return list(checks.values())
 
@@ -57,7 +57,9 @@ def _calls(topology: Topology, host: str, identity: dict[str, str]) -> Iterator[
         if agent:
             url = f"https://{place}{agent.ready_path}"
             name = f"call {agent.agent} at {place}"
-            yield {"name": name, "kind": "http", "url": url, "timeout": TIMEOUT, "identity": identity}
+            check: Check = {"name": name, "kind": "http", "url": url, "timeout": TIMEOUT, "identity": identity}
         else:
             address = {"address": flow.destination, "port": flow.port, "timeout": TIMEOUT}
-            yield {"name": f"call {place}", "kind": "tcp", **address}
+            check = {"name": f"call {place}", "kind": "tcp", **address}
+        # What one process counts on and another does not is counted on (see list_checks).
+        yield check if flow.required else {**check, "required": False}

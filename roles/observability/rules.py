@@ -56,7 +56,7 @@ def make_platform_rules(platform: Platform, topology: Topology) -> dict[str, Any
         ),
         _alert(
             "CheckFailed",
-            'groundwork_probe_success{kind!="certificate"} == 0',
+            'groundwork_probe_success{kind!="certificate",required!="false"} == 0',
             "1m",
             "ticket",
             "{{ $labels.host }} finds not well: {{ $labels.name }}",

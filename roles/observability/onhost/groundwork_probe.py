@@ -5,7 +5,8 @@
 
 FILE holds a list of checks (``-`` is standard input); without one, those that groundwork put on this host are taken.
 ``--only`` takes the checks whose name or kind is one of the words. ``--metrics`` writes the results for Prometheus's
-textfile collector, too. Exit status: 0 all is well, 2 something is not, 1 the checks cannot be read.
+textfile collector, too. Exit status: 0 all is well, 2 something is not, 1 the checks cannot be read. A check with
+``"required": false`` tells what it found, and all is well without it.
 """
 
 from __future__ import annotations
@@ -167,6 +168,7 @@ def carry_out(check: Check) -> Check:
     """Carry out one check and return its result, whatever happens."""
     started = time.monotonic()
     result: Check = {"name": check["name"], "kind": check["kind"], "ok": True, "detail": ""}
+    result["required"] = check.get("required", True) is not False
     try:
         result.update(KINDS[check["kind"]](check))
     except NotWellError as error:
@@ -207,7 +209,8 @@ def render_metrics(results: list[Check]) -> str:
         lines += [f"# HELP {family} {told}", f"# TYPE {family} gauge"]
         for one in results:
             if read(one) is not None:
-                lines.append(f'{family}{{name="{quote(one["name"])}",kind="{one["kind"]}"}} {read(one)}')
+                required = "" if one["required"] else ',required="false"'
+                lines.append(f'{family}{{name="{quote(one["name"])}",kind="{one["kind"]}"{required}}} {read(one)}')
     lines += ["# TYPE groundwork_probe_last_run_timestamp_seconds gauge"]
     lines += [f"groundwork_probe_last_run_timestamp_seconds {time.time():.0f}", ""]
     return "\n".join(lines)
@@ -244,7 +247,7 @@ def main() -> int:
         print(json.dumps(result))
     if arguments.metrics:
         write_metrics(Path(arguments.metrics), render_metrics(results))
-    return 0 if all(result["ok"] for result in results) else 2
+    return 0 if all(result["ok"] or not result["required"] for result in results) else 2
 
 
 if __name__ == "__main__":

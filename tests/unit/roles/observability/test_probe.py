@@ -148,6 +148,14 @@ def test_results_are_metrics_too(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_all_is_well_without_what_is_not_required(tmp_path: Path) -> None:
+    target, check = tmp_path / "probe.prom", {"kind": "tcp", "address": HOME, "port": find_port()}
+    code, results = probe({**check, "required": False}, arguments=("--metrics", str(target)))
+    assert (code, [(one["ok"], one["required"]) for one in results]) == (0, [(False, False)])
+    assert 'groundwork_probe_success{name="tcp",kind="tcp",required="false"} 0' in target.read_text()
+    assert probe({**check, "required": False}, check)[0] == 2
+
+
 @pytest.mark.parametrize("checks", ['[{"kind": "telepathy"}]', "[{", '["tcp"]', "[]"])
 def test_what_is_no_check_is_refused(checks: str) -> None:
     command = [sys.executable, str(PROBE), "--file", "-"]
@@ -170,3 +178,13 @@ def test_each_host_checks_its_own_and_what_it_calls() -> None:
     assert not [name for name in names["three"] if name.startswith("call")]
     kinds = {check["kind"] for check in list_checks(topology, "two")}
     assert kinds == {"unit", "certificate", "redis", "nats", "tcp", "http"}
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_calls_that_nobody_counts_on_are_not_required(required: bool) -> None:
+    agents = {"worker": {"port": 9000, "needs": [{"name": "bank", "required": False}, {"name": "redis"}]}}
+    needs = [{"name": "nats", "required": required}]
+    groups = {"work": {"hosts": "red", "module": "m", "needs": needs, "agents": agents}}
+    checks = list_checks(make_topology(make_platform(groups=groups)), "one")
+    found = {check["name"]: check.get("required", True) for check in checks if check["kind"] == "tcp"}
+    assert found == {"call bank.example.org:443": False, "call 10.0.0.2:4222": required, "call 10.0.0.2:6379": True}
