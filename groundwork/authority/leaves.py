@@ -29,10 +29,15 @@ def sign_leaf(
     """Certify that a key is the identity's, from five minutes before ``now`` for ``life``.
 
     Everything in it comes from the identity, never from a request. It is for servers and clients alike: peers
-    of a cluster are both. Raises ProblemError when the issuer's own life is over.
+    of a cluster are both. Raises ProblemError when the issuer's own life is over or has not
+    begun.
     """
     end = min(now + life, issuer.certificate.not_valid_after_utc)
     start = max(now - BACKDATE, issuer.certificate.not_valid_before_utc)
+    if now + life <= issuer.certificate.not_valid_before_utc:
+        begins = issuer.certificate.not_valid_before_utc.isoformat()
+        message = "the intermediate authority is not valid yet: is this machine's clock right?"
+        raise ProblemError([Problem(message, given=f"begins {begins}, now {now.isoformat()}")])
     if not start < end or now >= end:
         ended = issuer.certificate.not_valid_after_utc.isoformat()
         allowed = "groundwork certs rotate ENV --authority"

@@ -95,6 +95,8 @@ def test_a_leaf_never_outlives_its_intermediate(store: AuthorityStore, identity:
     assert end == store.generation("1").intermediate.not_valid_after_utc
     with pytest.raises(ProblemError, match="not valid any more"):
         store.sign([(identity, make_request(identity))], now + timedelta(days=731))
+    with pytest.raises(ProblemError, match="not valid yet: is this machine's clock right"):
+        store.sign([(identity, make_request(identity))], now - timedelta(days=31))
 
 
 def test_an_environment_without_one_says_how_to_make_it(store: AuthorityStore) -> None:
