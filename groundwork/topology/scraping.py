@@ -65,9 +65,14 @@ def _list_probes(platform: Platform, nodes: Iterable[ServiceNode], sites: Iterab
         if node.kind == "nats":
             labels: Labels = (("module", "nats"), ("server", str(node.index)), ("service", node.service))
             yield ScrapeTarget(PROBE, node.host, node.address, node.port, "", labels)
+    groups = platform.groups.values()
+    needs = [need for group in groups for one in (group, *group.agents.values()) for need in one.needs]
+    required = {need.name for need in needs if need.required}
     for name, service in platform.services.items():
         if isinstance(service, ExternalService) and service.protocol == "tcp":
             labels = (("module", "tcp"), ("service", name))
+            # What nobody counts on may be away: it is looked at, and nobody is called.
+            labels += () if name in required else (("required", "false"),)
             yield ScrapeTarget(PROBE, "", service.address, service.port, "", labels)
     for site in sites:
         labels = (("exposure", site.exposure), ("module", f"site_{site.exposure}"))

@@ -24,7 +24,11 @@ def make_platform_rules(platform: Platform, topology: Topology) -> dict[str, Any
             "{{ $labels.job }} on {{ $labels.host }} does not answer",
         ),
         _alert(
-            "ProbeFailed", "probe_success == 0", "1m", "ticket", "{{ $labels.instance }} does not do what it should"
+            "ProbeFailed",
+            'probe_success{required!="false"} == 0',
+            "1m",
+            "ticket",
+            "{{ $labels.instance }} does not do what it should",
         ),
         _alert(
             "DiskAlmostFull",

@@ -138,13 +138,13 @@ def test_agents_refuse_foreign_and_expired_certificates(site: Site, host: Host, 
     now, authority = datetime.now(UTC), paths.bundle(site.platform.platform)
     operator = next(i for i in site.topology.identities if (i.host, i.unit) == (host_model.name, OPERATOR))
     foreign = create_intermediate(create_root(site.environment, "other", now), site.environment, "other", now)
-    own, life = site.authority.issuer(), timedelta(minutes=15)
+    own, minute = site.authority.issuer(), timedelta(minutes=1)
     folder = host.check_output("mktemp -d /run/groundwork-verify-XXXXXX")
     try:
-        for name, issuer, start in (
-            ("foreign", foreign, now),
-            ("expired", own, now - 3 * life),
-            ("valid", own, now),
+        for name, issuer, start, life in (
+            ("foreign", foreign, now, 15 * minute),
+            ("expired", own, now - 3 * minute, minute),
+            ("valid", own, now, 15 * minute),
         ):
             pem, file = forge(issuer, operator, start, life), f"{folder}/{name}.pem"
             host.run(f"umask 077; printf %s {shlex.quote(pem)} > {file}")

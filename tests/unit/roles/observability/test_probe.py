@@ -185,6 +185,10 @@ def test_calls_that_nobody_counts_on_are_not_required(required: bool) -> None:
     agents = {"worker": {"port": 9000, "needs": [{"name": "bank", "required": False}, {"name": "redis"}]}}
     needs = [{"name": "nats", "required": required}]
     groups = {"work": {"hosts": "red", "module": "m", "needs": needs, "agents": agents}}
-    checks = list_checks(make_topology(make_platform(groups=groups)), "one")
+    topology = make_topology(make_platform(groups=groups))
+    checks = list_checks(topology, "one")
     found = {check["name"]: check.get("required", True) for check in checks if check["kind"] == "tcp"}
+    labels = {target.address: dict(target.labels) for target in topology.scrape_targets}
+    assert labels["bank.example.org"]["required"] == "false"
+    assert "required" not in labels["10.0.0.2"]
     assert found == {"call bank.example.org:443": False, "call 10.0.0.2:4222": required, "call 10.0.0.2:6379": True}
