@@ -8,7 +8,7 @@ from typing import Literal
 
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import PostgresqlService
-from groundwork.topology.identities import pool_unit
+from groundwork.topology.identities import pool_unit, site_unit
 from groundwork.topology.model import Topology
 
 Protocol = Literal["tls", "postgresql", "nats"]
@@ -50,5 +50,5 @@ def list_tls_endpoints(platform: Platform, topology: Topology) -> Iterator[TlsEn
             unit, port = pool_unit(node.service, node.index), service.pgbouncer.port
             yield TlsEndpoint(node.host, unit, node.address, port, "postgresql", True)
     for site in topology.sites:
-        if str(platform.exposure[site.exposure].tls.source) == "authority":
-            yield TlsEndpoint(site.host, f"site-{site.exposure}", site.address, site.port, "tls", False)
+        if platform.exposure[site.exposure].tls.source == "authority":
+            yield TlsEndpoint(site.host, site_unit(site.exposure), site.address, site.port, "tls", False)

@@ -15,9 +15,10 @@ from groundwork.manifest.values import Duration, Flag, HostGroup, Model, Name, P
 class Tls(Model):
     """Where the proxy's certificate comes from."""
 
-    source: Literal["self_signed", "files"] = "self_signed"
-    """``self_signed``: made on the host, key never leaves it. ``files``: certificate and key are taken
-    from the controller; the key from a secret."""
+    source: Literal["self_signed", "authority", "files"] = "self_signed"
+    """``self_signed``: made on the host, key never leaves it. ``authority``: signed by the environment's own
+    authority and renewed with the others, for clients that trust it. ``files``: certificate and key are taken from
+    the controller; the key from a secret."""
     certificate: str | None = None
     """``files``: path of the certificate chain (PEM), from the manifest's folder."""
     key_secret: Name | None = None

@@ -61,7 +61,7 @@ def list_identities(
     proxies: dict[str, str] = {}
     for site in sites:
         names = tuple(platform.exposure[site.exposure].server_names)
-        yield identity(f"site-{site.exposure}", site.host, site.address, "proxy", names=names)
+        yield identity(site_unit(site.exposure), site.host, site.address, "proxy", names=names)
         proxies[site.host] = site.address
     for host, address in proxies.items():
         yield identity(PROXY, host, address, "proxy")
@@ -73,6 +73,11 @@ def list_identities(
             yield identity(unit, machine.name, machine.address, unit, watcher)
     for machine in inventory.hosts:
         yield identity(OPERATOR, machine.name, machine.address, "operator")
+
+
+def site_unit(exposure: str) -> str:
+    """Identity of one exposed site, as its clients see it."""
+    return f"site-{exposure}"
 
 
 def agent_name(platform: str, agent: str) -> str:

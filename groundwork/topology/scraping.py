@@ -66,7 +66,8 @@ def _list_probes(platform: Platform, nodes: Iterable[ServiceNode], sites: Iterab
             labels: Labels = (("module", "nats"), ("server", str(node.index)), ("service", node.service))
             yield ScrapeTarget(PROBE, node.host, node.address, node.port, "", labels)
     groups = platform.groups.values()
-    needs = [need for group in groups for one in (group, *group.agents.values()) for need in one.needs]
+    needs = [need for group in groups for need in group.needs]
+    needs += [need for group in groups for agent in group.agents.values() for need in agent.needs]
     required = {need.name for need in needs if need.required}
     for name, service in platform.services.items():
         if isinstance(service, ExternalService) and service.protocol == "tcp":

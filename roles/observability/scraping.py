@@ -129,6 +129,8 @@ def make_blackbox(platform: Platform) -> dict[str, Any]:
         server = declared.server_names[0].replace("*", "probe")
         # Nobody can vouch for a certificate that signed itself; any other has to be one that clients trust.
         own: dict[str, Any] = {"insecure_skip_verify": True} if declared.tls.source == "self_signed" else {}
+        if declared.tls.source == "authority":
+            own = {"ca_file": tls["ca_file"]}
         modules[f"site_{exposure}"] = {
             "prober": "http",
             "timeout": PROBE_TIMEOUT,

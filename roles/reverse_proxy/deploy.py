@@ -53,7 +53,7 @@ def reverse_proxy(site: Site) -> None:
 
     ledger.begin(name="Note what the reverse proxy lays down", role=role, items=items)
     apt.packages(name="Install nginx", packages=["nginx", "openssl"], hold_services=[UNIT])
-    inputs: list[OperationMeta] = [_place_certificate(site, planned) for planned in plan.sites]
+    inputs: list[OperationMeta] = [_place_certificate(site, planned) for planned in plan.sites if planned.is_laid_down]
     for (exposure, path), static in statics.items():
         if roots[exposure, path] in served:
             static_folder(name=f"Files of {exposure} at {path}", dest=roots[exposure, path], site=static)
@@ -76,7 +76,7 @@ def reverse_proxy(site: Site) -> None:
         name="Run nginx",
         units=UNIT,
         restart_inputs=[dropin],
-        reload_inputs=[configuration, *(planned.certificate for planned in plan.sites), *trust],
+        reload_inputs=[configuration, *(planned.certificate_input for planned in plan.sites), *trust],
         after=[sandbox] if sandbox._maybe_is_change else inputs,
     )
     prefixes = (*PREFIXES, f"{WWW}/")
@@ -105,7 +105,7 @@ def list_items(platform: str, plan: ProxyPlan) -> list[Item]:
     """Return everything the role lays down on a host, so that the ledger can take it away again."""
     base, certificates = folders(platform)
     items = [Item("directory", base), Item("directory", certificates), Item("file", f"{base}/nginx.conf")]
-    items += [Item("file", planned.certificate) for planned in plan.sites]
+    items += [Item("file", planned.certificate) for planned in plan.sites if planned.is_laid_down]
     for planned in plan.sites:
         for route in planned.routes:
             if route.root:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
+from groundwork.authority import paths
 from groundwork.manifest.exposure import Exposure, RateLimit, Route
 from groundwork.manifest.platform import Platform
-from groundwork.topology.identities import agent_name, group_name
+from groundwork.topology.identities import agent_name, group_name, site_unit
 from groundwork.topology.model import Endpoint, Site, Topology
 from roles.reverse_proxy.addresses import bracketed, host_names, listen_addresses
 
@@ -71,9 +72,13 @@ class PlannedSite:
     port: int
     redirect_port: int | None
     certificate: str
-    """Path of the file with certificate chain and key."""
+    """Path of the file with the certificate chain."""
+    private_key: str
+    """Path of the file with its key: the same one, where the role lays it down."""
     certificate_names: tuple[str, ...]
-    """What a self-signed certificate is made for; empty where it is uploaded."""
+    """What a self-signed certificate is made for; empty where it comes from elsewhere."""
+    at_bare_host: bool
+    """Whether the certificate names the host itself, too, so that the site answers there."""
     protocols: tuple[str, ...]
     routes: tuple[PlannedRoute, ...]
     zone: Zone
@@ -83,18 +88,29 @@ class PlannedSite:
     maximum_body: int
     content_security_policy: str
 
+    @property
+    def is_laid_down(self) -> bool:
+        """Whether certificate and key are this role's to lay down, in one file; else the authority's are taken."""
+        return self.certificate == self.private_key
+
+    @property
+    def certificate_input(self) -> str:
+        """The path whose change time says when the certificate came into use: a link's, where folders are switched."""
+        return self.certificate if self.is_laid_down else self.certificate.rpartition("/")[0]
+
 
 @dataclass(frozen=True)
 class Listener:
     """The answer to requests for unknown names at one address and port.
 
-    ``certificate`` is that of a self-signed site there, which also answers at its bare address; without one,
-    the TLS handshake itself is refused. ``plain`` is a redirect port.
+    ``certificate`` is that of a site there that also answers at its bare address; without one, the TLS handshake
+    itself is refused. ``plain`` is a redirect port.
     """
 
     socket: str
     plain: bool
     certificate: str = ""
+    private_key: str = ""
     protocols: tuple[str, ...] = ()
     """Of all sites there: before nginx 1.27 the first server of a socket decides for the others."""
 
@@ -158,12 +174,21 @@ def _plan_site(
     addresses = listen_addresses(site.address, data)
     bare = tuple(address.strip("[]") for address in addresses if address != "*")
     names = tuple(dict.fromkeys(exposure.server_names))
+    certificate = private_key = f"{folders(platform.platform)[1]}/{site.exposure}.pem"
     certificate_names: tuple[str, ...] = ()
+    of_the_host: tuple[str, ...] = ()
     if exposure.tls.source == "self_signed":
         # Nobody else vouches for the certificate, so it may name the bare host too, and the site answers there.
-        certificate_names = tuple(dict.fromkeys([*names, *host_names(site.host), *bare]))
-        # One site per port answers at the bare host: the first.
-        names = tuple(name for name in certificate_names if name in names or bare_names.setdefault(name, key) == key)
+        of_the_host = (*host_names(site.host), *bare)
+        certificate_names = tuple(dict.fromkeys([*names, *of_the_host]))
+    elif exposure.tls.source == "authority":
+        unit = site_unit(site.exposure)
+        certificate = paths.certificate(platform.platform, unit)
+        private_key = paths.key(platform.platform, unit)
+        of_the_host = (*host_names(site.host), site.address)
+    # One site per port answers at the bare host: the first.
+    more = (name for name in of_the_host if name in names or bare_names.setdefault(name, key) == key)
+    names = tuple(dict.fromkeys([*names, *more]))
     routes = tuple(
         _plan_route(platform, site.exposure, key, index, path, route, reachable, roots, upstreams)
         for index, (path, route) in enumerate(exposure.routes.items())
@@ -177,8 +202,10 @@ def _plan_site(
         addresses=addresses,
         port=site.port,
         redirect_port=exposure.redirect_port,
-        certificate=f"{folders(platform.platform)[1]}/{site.exposure}.pem",
+        certificate=certificate,
+        private_key=private_key,
         certificate_names=certificate_names,
+        at_bare_host=bool(of_the_host),
         protocols=tuple(sorted(set(exposure.tls.protocols))),
         routes=routes,
         zone=_zone(key, exposure.rate_limit),
@@ -228,9 +255,11 @@ def _list_listeners(sites: Iterable[PlannedSite]) -> list[Listener]:
         for address in site.addresses:
             socket = f"{address}:{site.port}"
             known = found.get(socket, Listener(socket, plain=False))
-            certificate = known.certificate or (site.certificate if site.certificate_names else "")
-            both = tuple(name for name in known.protocols if name in site.protocols)
-            found[socket] = Listener(socket, False, certificate, both or site.protocols)
+            both = tuple(name for name in known.protocols if name in site.protocols) or site.protocols
+            files = (known.certificate, known.private_key)
+            if not known.certificate and site.at_bare_host:
+                files = (site.certificate, site.private_key)
+            found[socket] = Listener(socket, False, *files, protocols=both)
             if site.redirect_port:
                 socket = f"{address}:{site.redirect_port}"
                 found.setdefault(socket, Listener(socket, plain=True))

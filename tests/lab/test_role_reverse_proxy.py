@@ -6,6 +6,7 @@ import json
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import time
@@ -252,6 +253,28 @@ def test_a_key_of_another_certificate_is_refused(bench: Bench) -> None:
     assert "the check refused" in output
     assert key.decode().splitlines()[1] not in output
     assert bench.run("sha256sum /etc/groundwork/chorus/nginx/tls/web.pem") == before
+
+
+def test_a_certificate_of_the_environments_authority_is_served_and_renewed(bench: Bench) -> None:
+    folder = "/etc/groundwork/chorus/certificates/site-web"
+    bench.manifest["exposure"]["web"]["tls"] = {"source": "authority"}
+    assert bench.apply()[0] == 0
+    assert bench.apply()[1] == {}
+    trust = ssl.create_default_context(cadata=bench.run("cat /etc/groundwork/chorus/authority/bundle.pem"))
+    served = []
+    for _ in range(2):
+        for name in ("web.example.org", bench.address):
+            with bench.client().handshake(name, trust) as connection:
+                served.append(connection.getpeercert(binary_form=True))
+        # A renewed certificate is another folder behind the link; here the unit's own is lost and made anew.
+        bench.run(f"rm -r {folder}")
+        assert bench.apply()[0] == 0
+    assert served[0] == served[1] != served[2] == served[3]
+    assert bench.run("ls /etc/groundwork/chorus/nginx/tls") == ""
+    del bench.manifest["exposure"]["web"]["tls"]
+    assert bench.apply()[0] == 0
+    with pytest.raises(ssl.SSLCertVerificationError):
+        bench.client().handshake("web.example.org", trust)
 
 
 def test_what_is_no_longer_declared_is_gone(bench: Bench) -> None:

@@ -34,18 +34,21 @@ def exposed(site: Site, host_model: InventoryHost) -> Exposed:
 
 
 def test_certificate_served_is_the_one_on_the_host(exposed: Exposed, host: Host, site: Site) -> None:
-    for name, _, client in exposed:
+    for name, declared, client in exposed:
         with client.handshake() as connection:
             served = connection.getpeercert(binary_form=True)
         assert served is not None
-        path = f"/etc/groundwork/{site.platform.platform}/nginx/tls/{name}.pem"
+        path = key = f"/etc/groundwork/{site.platform.platform}/nginx/tls/{name}.pem"
+        if declared.tls.source == "authority":
+            folder = f"/etc/groundwork/{site.platform.platform}/certificates/site-{name}/current"
+            path, key = f"{folder}/certificate.pem", f"{folder}/key.pem"
         shown = host.check_output(f"openssl x509 -in {path} -noout -fingerprint -sha256").partition("=")[2]
         assert shown.replace(":", "").lower() == hashlib.sha256(served).hexdigest()
-        file = host.file(path)
-        assert (file.user, file.group, file.mode) == ("root", "root", 0o600)
+        file = host.file(key)
+        assert (file.user, file.group, file.mode) in (("root", "root", 0o600), ("root", "root", 0o400))
 
 
-def test_certificate_is_valid_for_every_declared_name(exposed: Exposed, host_model: InventoryHost) -> None:
+def test_certificate_is_valid_for_every_declared_name(exposed: Exposed, host_model: InventoryHost, site: Site) -> None:
     for _, declared, client in exposed:
         with client.handshake() as connection:
             served = ssl.DER_cert_to_PEM_cert(connection.getpeercert(binary_form=True) or b"")
@@ -53,6 +56,9 @@ def test_certificate_is_valid_for_every_declared_name(exposed: Exposed, host_mod
         context = ssl.create_default_context()
         if declared.tls.source == "self_signed":
             context = ssl.create_default_context(cadata=served)
+            names.append(host_model.address)
+        elif declared.tls.source == "authority":
+            context = ssl.create_default_context(cadata=site.authority.bundle().decode())
             names.append(host_model.address)
         for name in names:
             # The handshake fails where the certificate does not name it.

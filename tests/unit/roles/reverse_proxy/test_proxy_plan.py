@@ -161,6 +161,21 @@ def test_a_self_signed_site_answers_at_the_bare_host_and_an_uploaded_certificate
     assert "ssl_reject_handshake on;" in render(uploaded)
 
 
+def test_a_site_can_show_a_certificate_of_the_environments_authority() -> None:
+    plan = make_plan({"web": {**SITE, "tls": {"source": "authority"}}}, public_addresses=["192.0.2.7"])
+    (site,) = plan.sites
+    folder = "/etc/groundwork/sample/certificates/site-web/current"
+    assert (site.certificate, site.private_key) == (f"{folder}/certificate.pem", f"{folder}/key.pem")
+    assert (site.is_laid_down, site.certificate_input, site.certificate_names) == (False, folder, ())
+    # The certificate names the host as the inventory knows it, and no further address.
+    assert site.server_names == ("web.example.org", "one", "10.0.0.1")
+    text = render(plan)
+    assert text.count(f"ssl_certificate {folder}/certificate.pem;") == text.count(
+        f"ssl_certificate_key {folder}/key.pem;"
+    )
+    assert "ssl_reject_handshake on;" not in text
+
+
 def test_one_site_per_port_answers_at_the_bare_host() -> None:
     plan = make_plan({"web": SITE, "two": {**SITE, "server_names": ["two.example.org"]}})
     assert [site.server_names for site in plan.sites] == [
