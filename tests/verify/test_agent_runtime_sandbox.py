@@ -9,6 +9,7 @@ import socket
 import pytest
 from testinfra.host import Host
 
+from groundwork.engine.port_probe import group_places, probe_from_here, probe_from_host
 from groundwork.inventory import InventoryHost
 from groundwork.site import Site
 from groundwork.topology.model import Process
@@ -33,14 +34,19 @@ def show(host: Host, unit: str, *properties: str) -> dict[str, str]:
 @pytest.mark.role("base")
 def test_permitted_hosts_get_an_answer_and_others_none(site: Site, host: Host, host_model: InventoryHost) -> None:
     permitted = {(f.destination, f.port) for f in site.topology.flows if f.source_host == host_model.name}
-    for process in site.topology.processes:
-        for agent in (a for a in process.agents if a.port is not None and a.host != host_model.name):
-            probe = f"timeout 3 bash -c 'exec 3<>/dev/tcp/{agent.address}/{agent.port}'"
-            if (agent.address, agent.port) in permitted:
-                assert host.run(probe).rc == 0, f"{agent.agent} {agent.replica} does not answer {host_model.name}"
-            # systemd tells addresses apart, not ports: a host that the process itself calls is let in, too.
-            elif not _is_peer(site, process, host_model):
-                assert host.run(probe).rc != 0, f"{agent.agent} {agent.replica} answers {host_model.name}"
+    agents = {
+        (agent.address, agent.port or 0): (process, agent)
+        for process in site.topology.processes
+        for agent in process.agents
+        if agent.port is not None and agent.host != host_model.name
+    }
+    for place, result in probe_from_host(host, group_places(agents), patience=3).items():
+        process, agent = agents[place]
+        if place in permitted:
+            assert result == "open", f"{agent.agent} {agent.replica} does not answer {host_model.name}: {result}"
+        # systemd tells addresses apart, not ports: a host that the process itself calls is let in, too.
+        elif not _is_peer(site, process, host_model):
+            assert result != "open", f"{agent.agent} {agent.replica} answers {host_model.name}"
 
 
 @pytest.mark.role("agent_runtime")
@@ -52,12 +58,15 @@ def test_strangers_get_no_answer(site: Site, host: Host, host_model: InventoryHo
     known = {known.address for known in site.inventory.hosts}
     if here in known or f" {here}:" not in host.check_output("ss -Htn state established"):
         pytest.skip("this machine is no stranger to the host, or reaches it by way of another")
-    for process in site.topology.processes_on(host_model.name):
-        if _calls_names(site, process):
-            continue
-        for agent in (a for a in process.agents if a.port is not None):
-            with pytest.raises(OSError), socket.create_connection((agent.address, agent.port or 0), timeout=2):
-                pytest.fail(f"{agent.agent} {agent.replica} lets {here} in")
+    agents = {
+        (agent.address, agent.port or 0): f"{agent.agent} {agent.replica}"
+        for process in site.topology.processes_on(host_model.name)
+        if not _calls_names(site, process)
+        for agent in process.agents
+        if agent.port is not None
+    }
+    results = probe_from_here(group_places(agents), patience=2)
+    assert [agents[place] for place, result in results.items() if result == "open"] == [], f"let {here} in"
 
 
 def _calls_names(site: Site, process: Process) -> bool:

@@ -9,9 +9,6 @@ from __future__ import annotations
 
 import ipaddress
 import json
-import shlex
-import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -19,34 +16,12 @@ import pytest
 from testinfra.host import Host
 
 from groundwork.engine.inspection import UnreachableError, inspect_host
+from groundwork.engine.port_probe import Place, Result, probe_from_here, probe_from_host
 from groundwork.inventory import InventoryHost
 from groundwork.site import Site
 
 SAMPLE = (1, 21, 23, 25, 53, 80, 111, 443, 445, 2375, 3306, 5432, 6379, 8000, 8080, 9100, 10250, 27017, 50000, 65535)
 """Ports that are tried on every host, whatever runs there."""
-
-# Reads {address: [ports]}, tries all of them side by side, 1 s each, and prints {"address port": result}.
-PROBE = """
-import asyncio, json, sys
-targets = json.load(sys.stdin)
-limit = asyncio.Semaphore(400)
-async def attempt(address, port):
-    async with limit:
-        try:
-            _, writer = await asyncio.wait_for(asyncio.open_connection(address, port), 1)
-        except ConnectionRefusedError:
-            return "refused"
-        except (OSError, asyncio.TimeoutError):
-            return "filtered"
-        writer.transport.abort()
-        return "open"
-async def main():
-    pairs = [(a, p) for a, ports in targets.items() for p in ports]
-    results = await asyncio.gather(*(attempt(a, p) for a, p in pairs))
-    print(json.dumps({f"{a} {p}": r for (a, p), r in zip(pairs, results)}))
-asyncio.run(main())
-"""
-SECONDS = 120
 
 
 @dataclass
@@ -130,13 +105,12 @@ def candidate_ports(bench: Bench, target: InventoryHost) -> set[int]:
     return {*SAMPLE, *declared, *bench.listeners(target)}
 
 
-def judge(bench: Bench, source: str, address: str, results: dict[str, str], leaves: bool) -> list[str]:
+def judge(bench: Bench, source: str, address: str, results: dict[Place, Result], leaves: bool) -> list[str]:
     """Say what is not as declared. ``leaves``: whether the source may send anything (it filters nothing itself)."""
     wrong = []
     by_address = {one.address: one for one in managed(bench.site)}
-    for pair, result in sorted(results.items()):
-        target = by_address[pair.split()[0]]
-        port = int(pair.split()[1])
+    for (at, port), result in sorted(results.items()):
+        target = by_address[at]
         declared = port in declared_ports(bench, source, address, target)
         if declared and port in bench.listeners(target) and result != "open":
             wrong.append(f"{source or 'here'} -> {target.name}:{port} is declared and {result}")
@@ -153,9 +127,7 @@ def test_exactly_the_declared_ports_of_other_hosts_answer(
     targets = [one for one in managed(site) if one.name != host_model.name and bench.connect(one)]
     if not targets:
         pytest.skip("there is no other host")
-    wanted = {one.address: sorted(candidate_ports(bench, one)) for one in targets}
-    call = f"echo {shlex.quote(json.dumps(wanted))} | timeout {SECONDS} python3 -c {shlex.quote(PROBE)}"
-    results = json.loads(host.check_output(call))
+    results = probe_from_host(host, {one.address: candidate_ports(bench, one) for one in targets})
     leaves = site.platform.firewall.outbound == "accept"
     assert judge(bench, host_model.name, host_model.address, results, leaves) == []
 
@@ -168,11 +140,8 @@ def test_exactly_the_declared_ports_answer_from_here(site: Site, bench: Bench) -
         own = own_address(bench, target)
         if not own:
             continue
-        call = [sys.executable, "-c", PROBE]
-        wanted = json.dumps({target.address: sorted(candidate_ports(bench, target))})
-        done = subprocess.run(call, input=wanted, capture_output=True, text=True, timeout=SECONDS, check=True)
-        results = json.loads(done.stdout)
-        ssh = f"{target.address} {int(target.data.get('ssh_port') or 22)}"
+        results = probe_from_here({target.address: candidate_ports(bench, target)})
+        ssh = (target.address, int(target.data.get("ssh_port") or 22))
         if results.get(ssh) == "filtered":
             # Reached through another host or another address: nothing can be said from here.
             continue
