@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pyinfra import host
 from pyinfra.api import deploy
 from pyinfra.api.operation import OperationMeta
@@ -18,10 +20,11 @@ from groundwork.topology.secrets import credential_name
 from roles.redis import joining, membership, plan
 from roles.redis.access import REPLICATION
 from roles.redis.facts import HostMemory
-from roles.redis.operations import access_list, filter_in_effect, local_password
+from roles.redis.operations import access_list, filter_in_effect, local_password, settings_in_effect
 from roles.redis.server import DROP_IN, NETWORK_DROP_IN, Server, helpers_folder, memory_setting
 
 PACKAGE_UNIT = "redis-server.service"
+SETTINGS_HELPER = Path(__file__).parent / "programs" / "redis_settings.py"
 
 
 @deploy("Run Redis")
@@ -80,6 +83,12 @@ def _prepare_host(platform: str) -> None:
             mode="0755",
             check=["sh", "-n", "{candidate}"],
         )
+    validated_files.validated_file(
+        name="Install redis-settings",
+        dest=f"{helpers_folder(platform)}/redis-settings",
+        content=SETTINGS_HELPER.read_text(encoding="utf-8"),
+        mode="0755",
+    )
 
 
 def _run_server(one: Server, passwords: dict[str, SecretValue]) -> None:
@@ -157,6 +166,15 @@ def _start_server(one: Server, inputs: list[OperationMeta], reloaded: list[Opera
         # The program is among them so that a security update of the package comes into effect.
         restart_inputs=[one.configuration, one.drop_in, one.operator_password, "/usr/bin/redis-server"],
         after=inputs,
+    )
+    settings_in_effect(
+        name=f"Have {one.instance} go by its configuration",
+        unit=one.unit,
+        helper=f"{helpers_folder(one.platform)}/redis-settings",
+        configuration=one.configuration,
+        socket=one.socket,
+        password=one.operator_password,
+        _serial=one.mode != "standalone",
     )
     filter_in_effect(name=f"Let {one.instance} hear them", unit=one.unit, dropin=one.network)
     systemd_units.service(

@@ -63,6 +63,21 @@ class DueSteps(FactBase[list[str] | None]):
             return None
 
 
+class ChangedSettings(FactBase[list[str]]):
+    """Settings by which a server runs other than its file says, a line each; none where it does not run."""
+
+    default = list
+
+    @override
+    def command(self, helper: str, configuration: str, socket: str, password: str) -> StringCommand:
+        words = [QuoteString(word) for word in (configuration, socket, password)]
+        return StringCommand(QuoteString(helper), "differences", *words, "2>/dev/null || true")
+
+    @override
+    def process(self, output: list[str]) -> list[str]:
+        return output
+
+
 class SlotCount(FactBase[int]):
     """How many slots of a cluster a local server holds; 0 where it does not run or is in none."""
 

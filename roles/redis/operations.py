@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Generator, Mapping, Sequence
 
-from pyinfra import host, state
+from pyinfra import host, logger, state
 from pyinfra.api import QuoteString, StringCommand, operation
 from pyinfra.api.command import PyinfraCommand
 from pyinfra.api.exceptions import OperationError
@@ -16,7 +16,7 @@ from groundwork.facts.systemd_units import UnitStates
 from groundwork.operations.secret_files import secret_file
 from groundwork.secrets.value import SecretValue
 from roles.redis.access import Access, hash_password, render_access
-from roles.redis.facts import DueSteps, PasswordHash, SlotCount
+from roles.redis.facts import ChangedSettings, DueSteps, PasswordHash, SlotCount
 
 # Moving 16384 slots with a few million keys; far more than any arrangement on the lab took.
 ARRANGE_SECONDS = 3600
@@ -105,6 +105,31 @@ def emptied(instance: str, password: str) -> Generator[PyinfraCommand, None, Non
         raise OperationError(f"{message} in one apply and take this one away in the next")
     host.noop(f"{instance} holds nothing")
     yield from ()
+
+
+@operation()
+def settings_in_effect(
+    unit: str, helper: str, configuration: str, socket: str, password: str
+) -> Generator[PyinfraCommand, None, None]:
+    """
+    Have a running server go by its configuration file where somebody told it otherwise; restart it where it must.
+
+    + unit: the unit's name
+    + helper: path of ``redis-settings``
+    + configuration: path of the server's configuration file
+    + socket: path of its local socket
+    + password: path of the password of its local operator
+    """
+    paths = {"helper": helper, "configuration": configuration, "socket": socket, "password": password}
+    differences = host.get_fact(ChangedSettings, **paths)
+    if not differences:
+        host.noop(f"{unit} goes by its configuration")
+        return
+    if state.config.DIFF:
+        for line in differences:
+            host.log(f"Redis runs with {line}", logger.info)
+    words = [QuoteString(word) for word in (configuration, socket, password)]
+    yield StringCommand(QuoteString(helper), "restore", *words, "|| systemctl restart --", QuoteString(unit))
 
 
 @operation()

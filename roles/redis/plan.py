@@ -12,7 +12,7 @@ from groundwork.problems import Problem, ProblemError
 from groundwork.topology.model import ServiceNode, Topology
 from roles.redis import membership
 from roles.redis.access import list_access
-from roles.redis.server import Server, helpers_folder, memory_setting
+from roles.redis.server import HELPERS, Server, helpers_folder, memory_setting
 
 MEBIBYTE = 1024**2
 # Steps of the computed memory: a kernel update moves the host's total by a few MiB, and that must not restart Redis.
@@ -88,7 +88,7 @@ def list_items(servers: list[Server]) -> list[Item]:
         return []
     platform = servers[0].platform
     items = [
-        *(Item("file", f"{helpers_folder(platform)}/{name}") for name in ("redis-try", "redis-reload")),
+        *(Item("file", f"{helpers_folder(platform)}/{name}") for name in HELPERS),
         Item("directory", membership.library(platform)),
         Item("file", memory_setting(platform)),
         *(item for server in servers for item in _server_items(server)),

@@ -108,6 +108,10 @@ class Server(paths.WithCertificate):
         return max(65_535, self.declared.maximum_clients + RESERVED_DESCRIPTORS)
 
 
+HELPERS = ("redis-try", "redis-reload", "redis-settings")
+"""Scripts in ``helpers_folder``."""
+
+
 def helpers_folder(platform: str) -> str:
     """Where the scripts that systemd and the checks call lie."""
     return f"/usr/local/lib/groundwork/{platform}"

@@ -12,6 +12,10 @@ REDIS_DROP_IN = "/etc/systemd/system/redis-server@chorus-redis-1.service.d/50-gr
 HELPERS = "/usr/local/lib/groundwork/chorus"
 SYSTEM = "/etc/systemd/system"
 STAT = "stat -L -c '%A %U:%G'"
+REDIS_TELL = (
+    "{ echo AUTH _operator $(cat /etc/groundwork/chorus/credentials/chorus-redis-1_operator); cat; }"
+    " | redis-cli -s /run/redis-chorus-redis-1/redis.sock"
+)
 RULES = "nft -s list table inet groundwork | grep -v elements | sha256sum"
 
 
@@ -58,6 +62,10 @@ DECLARED = (
     _file("language", "app", "/etc/default/locale", "echo LANG=de_DE.UTF-8 > {}"),
     _file("security updates switched off", "app", "/etc/apt/apt.conf.d/52-groundwork-security-upgrades", "echo > {}"),
     _file("clock's servers", "data", "/etc/chrony/chrony.conf"),
+    Drift(
+        "setting of a running server", "data", f"echo CONFIG SET maxclients 99 | {REDIS_TELL}",
+        f"echo CONFIG GET maxclients | {REDIS_TELL}", "go by its configuration",
+    ),
     _state("mode of a sudoers file", "app", "/etc/sudoers.d/50-groundwork-alice", "chmod 0644 {}"),
     _state("mode of a key list", "app", "/home/alice/.ssh/authorized_keys", "chmod 0666 {}"),
     _state("owner of a key folder", "app", "/home/alice/.ssh", "chown nobody {}"),

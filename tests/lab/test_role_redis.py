@@ -143,6 +143,19 @@ def test_drift_is_mended(stage: Stage) -> None:
     assert changes(stage.plan())["data"] == []
 
 
+def test_settings_changed_while_it_runs_are_put_back_without_a_restart(stage: Stage) -> None:
+    started = stage.run("data", f"systemctl show {UNIT} --property=MainPID")
+    password = "/etc/groundwork/chorus/credentials/chorus-redis-1_operator"
+    tell = f"{{ echo AUTH _operator $(cat {password}); cat; }} | redis-cli -s /run/redis-chorus-redis-1/redis.sock"
+    stage.run("data", f"printf 'CONFIG SET maxmemory 99mb\nCONFIG SET save \"\"\nCONFIG SET appendonly no\n' | {tell}")
+    assert len(changes(stage.plan())["data"]) == 1
+    assert failures(stage.apply()) == []
+    assert f"maxmemory:{99 << 20}" not in stage.ask("data", "prediction", "INFO memory")
+    assert "aof_enabled:1" in stage.ask("data", "prediction", "INFO persistence")
+    assert stage.run("data", f"systemctl show {UNIT} --property=MainPID") == started
+    assert changes(stage.plan())["data"] == []
+
+
 def test_a_killed_run_is_completed_by_the_next(stage: Stage) -> None:
     generator = random.Random(5)
     for number in range(3):

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""Compares what a running Redis goes by with its configuration file, with the standard library alone.
+
+redis-settings differences CONFIGURATION SOCKET PASSWORD    print the settings that differ, a line each
+redis-settings restore CONFIGURATION SOCKET PASSWORD        set them as the file says; 1 where only a restart can
+
+PASSWORD is the file with the local operator's. Interface: redis.io, "Redis configuration" and CONFIG GET.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# Units of memory in the file; answers are in bytes (redis.conf, "Note on units").
+UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1 << 10, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
+SIZE = re.compile(r"(\d+)(k|kb|m|mb|g|gb|b)", re.IGNORECASE)
+# Which server one follows is decided while it runs, and passwords are not for printing.
+LEFT_OUT = {"include", "replicaof", "user", "masteruser", "masterauth", "aclfile"}
+BUFFER_LIMIT = "client-output-buffer-limit"
+
+
+class SettingsError(Exception):
+    """What went wrong, in one line without a secret."""
+
+
+def normalise(word: str) -> str:
+    """A value as Redis answers it: sizes in bytes, a replica's class by its former name."""
+    size = SIZE.fullmatch(word)
+    if size:
+        return str(int(size[1]) * UNITS[size[2].lower()])
+    return "slave" if word == "replica" else word
+
+
+def read_file(text: str) -> dict[str, str]:
+    """The settings of a configuration file, each as ``CONFIG GET`` would answer it."""
+    found: dict[str, list[str]] = {}
+    for line in text.splitlines():
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        name, *words = shlex.split(line)
+        if name in LEFT_OUT:
+            continue
+        value = " ".join(normalise(word) for word in words)
+        if name in ("save", BUFFER_LIMIT):
+            found.setdefault(name, []).append(value)
+        else:
+            found[name] = [value]
+    return {name: " ".join(values).strip() for name, values in found.items()}
+
+
+def list_differences(wanted: dict[str, str], running: dict[str, str]) -> Iterator[tuple[str, str, str]]:
+    """Yield name, declared and running value of what differs; what a release does not know is left out."""
+    for name, value in wanted.items():
+        there = running.get(name)
+        if there is None:
+            continue
+        if name == BUFFER_LIMIT:
+            # The order of the classes is the server's own.
+            if sorted(_classes(value)) != sorted(_classes(there)):
+                yield name, value, there
+        elif value != there:
+            yield name, value, there
+
+
+def _classes(value: str) -> list[tuple[str, ...]]:
+    words = value.split()
+    return [tuple(words[at : at + 4]) for at in range(0, len(words), 4)]
+
+
+def ask(socket: str, password: Path, *commands: str) -> list[str]:
+    """The answers to inline commands, one line of JSON each. Raises SettingsError."""
+    told = "\n".join([f"AUTH _operator {password.read_text().strip()}", *commands, ""])
+    line = ["redis-cli", "-2", "--json", "-s", socket]
+    done = subprocess.run(line, input=told, capture_output=True, text=True, timeout=30, check=False)
+    answers = done.stdout.splitlines()
+    if done.returncode or len(answers) != len(commands) + 1 or json.loads(answers[0]) != "OK":
+        raise SettingsError("the server does not let its local operator in")
+    return answers[1:]
+
+
+def read_running(socket: str, password: Path) -> dict[str, str]:
+    """All settings that the server goes by."""
+    (answer,) = ask(socket, password, "CONFIG GET *")
+    found = json.loads(answer)
+    if isinstance(found, dict):
+        return {name: str(value) for name, value in found.items()}
+    return dict(zip(found[::2], found[1::2], strict=True))
+
+
+def main(arguments: list[str]) -> int:
+    """Run the program; 1 with one line of reason where it cannot do what it is told."""
+    verb, configuration, socket, password = arguments
+    try:
+        wanted = read_file(Path(configuration).read_text())
+        differing = list(list_differences(wanted, read_running(socket, Path(password))))
+        if verb == "restore":
+            commands = [f"CONFIG SET {name} {json.dumps(value)}" for name, value, _ in differing]
+            for answer in ask(socket, Path(password), *commands) if commands else ():
+                if json.loads(answer) != "OK":
+                    raise SettingsError(f"not while it runs: {answer[:200]}")
+            return 0
+        for name, value, there in differing:
+            print(f"{name}: {there!r}, declared is {value!r}")
+    except (OSError, ValueError, SettingsError, subprocess.SubprocessError) as error:
+        print(f"redis-settings: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
