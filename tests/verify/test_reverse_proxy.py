@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -25,10 +26,33 @@ SECURITY_HEADERS = {
     # The version is nobody's business.
     "Server": "nginx",
 }
+AT_ONCE = 8
 MOST_REQUESTS = 3000
-"""More are not sent to reach a rate limit."""
+MOST_SECONDS = 20
+"""More are not sent, and no longer, to reach a rate limit."""
 CONFINED = 2.3
 """Highest value of systemd-analyze security; 2.3 is what is reached while nginx's master has to start as root."""
+
+
+def flood(client: HttpsClient, path: str) -> tuple[int, Answer | None, float]:
+    """Ask until a request is refused: how many were served, the refusal if there was one, and the seconds it took."""
+    refusals: list[Answer] = []
+    counts = [0] * AT_ONCE
+    started = time.monotonic()
+
+    def ask_on(number: int) -> None:
+        connection = client.connect()
+        while not refusals and sum(counts) < MOST_REQUESTS and time.monotonic() - started < MOST_SECONDS:
+            answer = send(connection, path)
+            if answer.status == 429:
+                refusals.append(answer)
+            else:
+                counts[number] += 1
+        connection.close()
+
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(ask_on, range(AT_ONCE)))
+    return sum(counts), refusals[0] if refusals else None, time.monotonic() - started
 
 
 @pytest.fixture
@@ -137,19 +161,15 @@ def test_too_many_requests_are_refused(exposed: Exposed) -> None:
         paths = [path for path, route in declared.routes.items() if not route.denied and not route.rate_limit]
         if limit.burst > MOST_REQUESTS / 3 or not paths:
             pytest.skip(f"a burst of {limit.burst} is too large to send")
-        connection = client.connect()
-        started, served = time.monotonic(), 0
-        answer = send(connection, paths[0])
-        while answer.status != 429 and served < MOST_REQUESTS:
-            served += 1
-            answer = send(connection, paths[0])
-        seconds = time.monotonic() - started
-        if answer.status != 429 and served < limit.requests_per_second * seconds:
+        # What nginx answers by itself costs least, so that more of it gets through.
+        path = min(paths, key=lambda one: declared.routes[one].static is None)
+        served, refused, seconds = flood(client, path)
+        if refused is None and served < limit.requests_per_second * seconds:
             pytest.skip(f"{served / seconds:.0f} requests a second, all that got through, stay below the limit")
-        assert answer.status == 429, f"{served} requests were served in {seconds:.1f} s"
-        assert served <= limit.burst + 1 + limit.requests_per_second * (seconds + 1)
-        assert_headers(declared, answer)
-        assert answer.all("Retry-After")
+        assert refused, f"{served} requests were served in {seconds:.1f} s"
+        assert served <= limit.burst + AT_ONCE + limit.requests_per_second * (seconds + 1)
+        assert_headers(declared, refused)
+        assert refused.all("Retry-After")
 
 
 def test_large_bodies_and_strange_methods_are_refused(exposed: Exposed) -> None:
