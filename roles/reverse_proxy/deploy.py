@@ -18,8 +18,9 @@ from groundwork.site import Site
 from groundwork.topology.identities import PROXY
 from roles.reverse_proxy.addresses import is_address
 from roles.reverse_proxy.certificates import key_fits
+from roles.reverse_proxy.model import PlannedSite, ProxyPlan
 from roles.reverse_proxy.operations import self_signed_certificate, static_folder
-from roles.reverse_proxy.plan import WWW, PlannedSite, ProxyPlan, folders, plan_proxy
+from roles.reverse_proxy.plan import WWW, folders, plan_proxy
 from roles.reverse_proxy.statics import StaticSite, read_static_site
 
 UNIT = "nginx.service"

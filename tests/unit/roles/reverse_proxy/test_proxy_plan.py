@@ -12,7 +12,8 @@ from groundwork.problems import ProblemError
 from groundwork.topology import derive
 from roles.reverse_proxy.addresses import host_names, listen_addresses
 from roles.reverse_proxy.deploy import list_items, render_configuration
-from roles.reverse_proxy.plan import PlannedRoute, ProxyPlan, plan_proxy
+from roles.reverse_proxy.model import PlannedRoute, ProxyPlan
+from roles.reverse_proxy.plan import plan_proxy
 
 SITE: dict[str, Any] = {
     "hosts": "app",
