@@ -159,3 +159,48 @@ def test_verification_finds_nothing(stage: Stage) -> None:
     checks = stage.verify(*STEPS.values())
     assert [name for name, outcome in checks.items() if outcome is Outcome.FAILED] == []
     assert sum("container_engine" in name for name in checks) > 20
+
+
+def test_what_is_changed_by_hand_is_found_and_mended(stage: Stage) -> None:
+    stage.reset()
+    before = stage.started()
+    stage.run(f"docker rm --force {CONTAINERS[2]}; systemctl stop docker.socket docker; rm /etc/docker/daemon.json")
+    assert changes(stage.plan())
+    assert failure(stage.apply()) == ""
+    after = stage.started()
+    assert sorted(after) == CONTAINERS
+    assert after[CONTAINERS[2]] != before[CONTAINERS[2]]
+    assert stage.ready() == "200 200"
+    assert changes(stage.apply()) == []
+
+
+def test_another_setting_of_one_group_restarts_that_group_alone(stage: Stage) -> None:
+    stage.reset()
+    stage.apply()
+    before = stage.started()
+    group = stage.manifest["groups"]["simulation"]
+    group["environment"] = {**(group.get("environment") or {}), "EXTRA_SETTING": "seen"}
+    assert failure(stage.apply()) == ""
+    after = stage.started()
+    assert {name for name in CONTAINERS if after[name] != before[name]} == {CONTAINERS[2]}
+    told = stage.run(f"docker inspect --format '{{{{json .Config.Env}}}}' {CONTAINERS[2]}")
+    assert "EXTRA_SETTING=seen" in told
+    assert changes(stage.apply()) == []
+
+
+def test_groups_become_processes_again_and_leave_no_container(stage: Stage) -> None:
+    stage.reset()
+    for group in stage.manifest["groups"].values():
+        del group["mode"], group["container"]
+    assert failure(stage.apply()) == ""
+    assert stage.ready() == "200 200"
+    for unit in UNITS:
+        pid = stage.run(f"systemctl show --property=MainPID --value {unit}.service")
+        assert "agent_runtime" in stage.run(f"tr '\\0' ' ' < /proc/{pid}/cmdline")
+    # No group runs in a container: the engine that this role set up goes, too, with its rules and its settings.
+    assert (
+        stage.run("docker ps --all --quiet; systemctl is-active docker.service docker.socket") == "inactive\ninactive"
+    )
+    assert stage.run("ls /etc/docker/daemon.json /etc/groundwork/chorus/compose 2>/dev/null") == ""
+    assert stage.run("nft list ruleset | grep -c 172.30.") == "0"
+    assert changes(stage.apply()) == []
