@@ -167,15 +167,6 @@ def _start_server(one: Server, inputs: list[OperationMeta], reloaded: list[Opera
         restart_inputs=[one.configuration, one.drop_in, one.operator_password, "/usr/bin/redis-server"],
         after=inputs,
     )
-    settings_in_effect(
-        name=f"Have {one.instance} go by its configuration",
-        unit=one.unit,
-        helper=f"{helpers_folder(one.platform)}/redis-settings",
-        configuration=one.configuration,
-        socket=one.socket,
-        password=one.operator_password,
-        _serial=one.mode != "standalone",
-    )
     filter_in_effect(name=f"Let {one.instance} hear them", unit=one.unit, dropin=one.network)
     systemd_units.service(
         name=f"Have {one.instance} read its users and certificate",
@@ -188,4 +179,14 @@ def _start_server(one: Server, inputs: list[OperationMeta], reloaded: list[Opera
             one.authority,
         ],
         after=reloaded,
+    )
+    # After the users were read: what differs then is nothing that this run has written.
+    settings_in_effect(
+        name=f"Have {one.instance} go by its configuration",
+        unit=one.unit,
+        helper=f"{helpers_folder(one.platform)}/redis-settings",
+        configuration=one.configuration,
+        socket=one.socket,
+        password=one.operator_password,
+        _serial=one.mode != "standalone",
     )

@@ -16,6 +16,7 @@ REDIS_TELL = (
     "{ echo AUTH _operator $(cat /etc/groundwork/chorus/credentials/chorus-redis-1_operator); cat; }"
     " | redis-cli -s /run/redis-chorus-redis-1/redis.sock"
 )
+IN_EFFECT = "go by its configuration"
 RULES = "nft -s list table inet groundwork | grep -v elements | sha256sum"
 
 
@@ -32,6 +33,8 @@ class Drift:
     """Part of a finding's subject: a path, a unit, the name of an operation or of a check."""
     declared: bool = True
     undo: str = ""
+    running: bool = False
+    """Whether it ends with the process, so that it cannot be seen together with what stops that."""
 
 
 def _file(kind: str, host: str, path: str, breaking: str = "echo '# by hand' >> {}") -> Drift:
@@ -49,7 +52,10 @@ def _added(kind: str, host: str, path: str, line: str) -> Drift:
 
 
 # Those that the site's own test has, too: every one is found by the plan or by a check of Redis.
-SHARED = tuple(Drift(one.kind, one.host, one.breaking, one.probe, one.operation or "test_access_list") for one in KNOWN)
+SHARED = tuple(
+    Drift(one.kind, one.host, one.breaking, one.probe, one.operation or IN_EFFECT, running=not one.operation)
+    for one in KNOWN
+)
 
 DECLARED = (
     _state("mode of a folder", "data", "/var/lib/groundwork", "chmod 0777 {}"),
@@ -64,7 +70,7 @@ DECLARED = (
     _file("clock's servers", "data", "/etc/chrony/chrony.conf"),
     Drift(
         "setting of a running server", "data", f"echo CONFIG SET maxclients 99 | {REDIS_TELL}",
-        f"echo CONFIG GET maxclients | {REDIS_TELL}", "go by its configuration",
+        f"echo CONFIG GET maxclients | {REDIS_TELL}", IN_EFFECT, running=True,
     ),
     _state("mode of a sudoers file", "app", "/etc/sudoers.d/50-groundwork-alice", "chmod 0644 {}"),
     _state("mode of a key list", "app", "/home/alice/.ssh/authorized_keys", "chmod 0666 {}"),

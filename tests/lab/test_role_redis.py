@@ -148,9 +148,11 @@ def test_settings_changed_while_it_runs_are_put_back_without_a_restart(stage: St
     password = "/etc/groundwork/chorus/credentials/chorus-redis-1_operator"
     tell = f"{{ echo AUTH _operator $(cat {password}); cat; }} | redis-cli -s /run/redis-chorus-redis-1/redis.sock"
     stage.run("data", f"printf 'CONFIG SET maxmemory 99mb\nCONFIG SET save \"\"\nCONFIG SET appendonly no\n' | {tell}")
+    stage.run("data", f"echo 'ACL SETUSER intruder on nopass ~* +@all' | {tell}")
     assert len(changes(stage.plan())["data"]) == 1
     assert failures(stage.apply()) == []
     assert f"maxmemory:{99 << 20}" not in stage.ask("data", "prediction", "INFO memory")
+    assert "intruder" not in stage.run("data", f"echo ACL LIST | {tell}")
     assert "aof_enabled:1" in stage.ask("data", "prediction", "INFO persistence")
     assert stage.run("data", f"systemctl show {UNIT} --property=MainPID") == started
     assert changes(stage.plan())["data"] == []

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""Compares what a running Redis goes by with its configuration file, with the standard library alone.
+"""Compares what a running Redis goes by with its files, settings and users, with the standard library alone.
 
-redis-settings differences CONFIGURATION SOCKET PASSWORD    print the settings that differ, a line each
-redis-settings restore CONFIGURATION SOCKET PASSWORD        set them as the file says; 1 where only a restart can
+redis-settings differences CONFIGURATION SOCKET PASSWORD    print what differs, a line each, never a password's hash
+redis-settings restore CONFIGURATION SOCKET PASSWORD        set it as the files say; 1 where only a restart can
 
-PASSWORD is the file with the local operator's. Interface: redis.io, "Redis configuration" and CONFIG GET.
+PASSWORD is the file with the local operator's. Interface: redis.io, "Redis configuration", CONFIG GET and ACL LIST.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 # Units of memory in the file; answers are in bytes (redis.conf, "Note on units").
@@ -23,6 +23,8 @@ SIZE = re.compile(r"(\d+)(k|kb|m|mb|g|gb|b)", re.IGNORECASE)
 # Which server one follows is decided while it runs, and passwords are not for printing.
 LEFT_OUT = {"include", "replicaof", "user", "masteruser", "masterauth", "aclfile"}
 BUFFER_LIMIT = "client-output-buffer-limit"
+# Words of a user's rules that say what holds without them, or begin anew what then follows.
+IDLE_WORDS = {"resetpass", "resetkeys", "resetchannels", "sanitize-payload", "-@all"}
 
 
 class SettingsError(Exception):
@@ -73,6 +75,29 @@ def _classes(value: str) -> list[tuple[str, ...]]:
     return [tuple(words[at : at + 4]) for at in range(0, len(words), 4)]
 
 
+def read_users(lines: Iterable[str]) -> dict[str, list[str]]:
+    """Rules by user, of an access list or of what ``ACL LIST`` answers; of commands, the last word counts."""
+    found = {}
+    for line in lines:
+        words = line.split()
+        if words[:1] == ["user"]:
+            rules = [word for word in words[2:] if word not in IDLE_WORDS]
+            commands = [word for word in rules if word[0] in "+-"]
+            found[words[1]] = sorted(set(rules) - set(commands)) + commands
+    return found
+
+
+def list_user_differences(wanted: dict[str, list[str]], running: dict[str, list[str]]) -> Iterator[str]:
+    """Yield in words which users are too many, are missing, or have other rights."""
+    for name in sorted({*wanted, *running}):
+        if name not in wanted:
+            yield f"a user that is not declared: {name}"
+        elif name not in running:
+            yield f"no user {name}"
+        elif wanted[name] != running[name]:
+            yield f"other rights of user {name}"
+
+
 def ask(socket: str, password: Path, *commands: str) -> list[str]:
     """The answers to inline commands, one line of JSON each. Raises SettingsError."""
     told = "\n".join([f"AUTH _operator {password.read_text().strip()}", *commands, ""])
@@ -84,29 +109,32 @@ def ask(socket: str, password: Path, *commands: str) -> list[str]:
     return answers[1:]
 
 
-def read_running(socket: str, password: Path) -> dict[str, str]:
-    """All settings that the server goes by."""
-    (answer,) = ask(socket, password, "CONFIG GET *")
-    found = json.loads(answer)
-    if isinstance(found, dict):
-        return {name: str(value) for name, value in found.items()}
-    return dict(zip(found[::2], found[1::2], strict=True))
+def read_running(socket: str, password: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """All settings that the server goes by, and the rules of its users."""
+    told, users = (json.loads(answer) for answer in ask(socket, password, "CONFIG GET *", "ACL LIST"))
+    settings = dict(told) if isinstance(told, dict) else dict(zip(told[::2], told[1::2], strict=True))
+    return {name: str(value) for name, value in settings.items()}, read_users(users)
 
 
 def main(arguments: list[str]) -> int:
     """Run the program; 1 with one line of reason where it cannot do what it is told."""
     verb, configuration, socket, password = arguments
     try:
-        wanted = read_file(Path(configuration).read_text())
-        differing = list(list_differences(wanted, read_running(socket, Path(password))))
+        text = Path(configuration).read_text()
+        settings, users = read_running(socket, Path(password))
+        differing = list(list_differences(read_file(text), settings))
+        (access_list,) = re.findall(r"^aclfile (.+)$", text, re.MULTILINE)
+        strangers = list(list_user_differences(read_users(Path(access_list).read_text().splitlines()), users))
         if verb == "restore":
             commands = [f"CONFIG SET {name} {json.dumps(value)}" for name, value, _ in differing]
+            commands += ["ACL LOAD"] if strangers else []
             for answer in ask(socket, Path(password), *commands) if commands else ():
                 if json.loads(answer) != "OK":
                     raise SettingsError(f"not while it runs: {answer[:200]}")
             return 0
         for name, value, there in differing:
             print(f"{name}: {there!r}, declared is {value!r}")
+        print(*strangers, sep="\n", end="\n" if strangers else "")
     except (OSError, ValueError, SettingsError, subprocess.SubprocessError) as error:
         print(f"redis-settings: {error}", file=sys.stderr)
         return 1

@@ -1,10 +1,10 @@
-"""What a running Redis answers, held against its file."""
+"""What a running Redis answers, held against its files."""
 
 from __future__ import annotations
 
 import pytest
 
-from roles.redis.programs.redis_settings import list_differences, read_file
+from roles.redis.programs.redis_settings import list_differences, list_user_differences, read_file, read_users
 
 FILE = """\
 # maxmemory 1
@@ -55,3 +55,29 @@ def test_what_somebody_set_is_found(name: str, there: str) -> None:
 
 def test_no_saving_at_all_is_an_empty_text() -> None:
     assert read_file('save ""\n') == {"save": ""}
+
+
+USERS = ["user default off resetpass ~* &* +@all", "user seller on resetpass #ab resetkeys ~s:* +@all -@admin +info"]
+LISTED = [
+    "user default off sanitize-payload ~* &* +@all",
+    "user seller on sanitize-payload #ab ~s:* resetchannels +@all -@admin +info",
+]
+
+
+def test_users_that_are_as_declared_are_no_difference() -> None:
+    assert list(list_user_differences(read_users(USERS), read_users(LISTED))) == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "told"),
+    [
+        ([*LISTED, "user intruder on nopass ~* &* +@all"], ["a user that is not declared: intruder"]),
+        (LISTED[:1], ["no user seller"]),
+        ([LISTED[0].replace("off", "on nopass"), LISTED[1]], ["other rights of user default"]),
+        ([LISTED[0], LISTED[1].replace("#ab", "#ab #cd")], ["other rights of user seller"]),
+        ([LISTED[0], LISTED[1].replace("-@admin +info", "+info -@admin")], ["other rights of user seller"]),
+        ([LISTED[0], LISTED[1].replace("~s:*", "~*")], ["other rights of user seller"]),
+    ],
+)
+def test_users_and_rights_that_somebody_gave_are_found(listed: list[str], told: list[str]) -> None:
+    assert list(list_user_differences(read_users(USERS), read_users(listed))) == told
