@@ -49,9 +49,13 @@ class Logs(Model):
     """Where journals are collected."""
 
     hosts: HostGroup
+    """One host, for the backend ``journal``."""
     backend: Literal["journal", "loki"] = "journal"
+    """``journal`` keeps them as systemd's own files. Nothing acts on ``loki`` yet."""
     port: Port = 19532
     retention: Duration = 2_592_000.0
+    retention_size: Size | None = None
+    """What is kept of all hosts together, at most; the oldest of the host with the most goes first."""
 
 
 class Traces(Model):

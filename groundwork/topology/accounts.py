@@ -29,6 +29,7 @@ SERVICE_USERS = {
     "pgbouncer": SystemUser("postgres", "/var/lib/postgresql", "/bin/bash"),
     "nats": SystemUser("nats"),
     "consul": SystemUser("consul", "/var/lib/consul"),
+    "journal": SystemUser("systemd-journal-remote", "/"),
     "prometheus": SystemUser("prometheus", "/var/lib/prometheus"),
 }
 

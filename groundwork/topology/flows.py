@@ -8,6 +8,7 @@ from groundwork.inventory import Inventory
 from groundwork.manifest.agents import Need
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ConsulService, NatsService, PostgresqlService, RedisService
+from groundwork.topology.identities import JOURNAL_UPLOAD, find_journal_store
 from groundwork.topology.model import Endpoint, Flow, Process, ScrapeTarget, ServiceNode, Site
 
 REDIS_BUS_OFFSET = 10_000
@@ -43,6 +44,7 @@ def list_flows(
     yield from _site_flows(platform, sites, reachable)
     yield from _opening_flows(platform, inventory)
     yield from _watching_flows(platform, inventory, tuple(scrape_targets))
+    yield from _journal_flows(platform, inventory)
 
 
 def _watching_flows(
@@ -57,6 +59,17 @@ def _watching_flows(
         for receiver in inventory.group(alertmanager.hosts) if alertmanager else ():
             port, reason = alertmanager.port if alertmanager else 0, "prometheus hands its alerts over"
             yield Flow(host.name, "prometheus", receiver.name, receiver.address, port, "tcp", reason)
+
+
+def _journal_flows(platform: Platform, inventory: Inventory) -> Iterator[Flow]:
+    """Every host sends its journal to the hosts that keep them; these send theirs to themselves."""
+    store = find_journal_store(platform.observability)
+    if store is None:
+        return
+    for target in inventory.group(store.hosts):
+        for host in inventory.hosts:
+            reason = "journals are collected"
+            yield Flow(host.name, JOURNAL_UPLOAD, target.name, target.address, store.port, "tcp", reason)
 
 
 def _opening_flows(platform: Platform, inventory: Inventory) -> Iterator[Flow]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from ipaddress import ip_address
 
 from groundwork.inventory import Inventory
+from groundwork.manifest.observability import Logs, Observability
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ConsulService, PostgresqlService
 from groundwork.topology.accounts import ROOT, SystemUser, service_user
@@ -19,6 +21,11 @@ OPERATOR = "operator"
 """Unit and account of the identity that root's own tools use on every host."""
 EXPORTER, PROMETHEUS, ALERTMANAGER = "exporter", "prometheus", "alertmanager"
 """Units of what watches: the exporters of a host share one identity, as they share an account."""
+JOURNAL_UPLOAD, JOURNAL_STORE = "journal-upload", "journal-store"
+"""Units of what sends a host's journal, and of what keeps those of all hosts."""
+_JOURNAL = "journal."
+# RFC 5280, appendix A: ub-common-name.
+_LONGEST_ACCOUNT = 64
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 
@@ -33,8 +40,8 @@ def list_identities(
     """Yield one identity per unit and host: host names, addresses, a SPIFFE URI of the unit, and its account.
 
     Agent processes have the account of their group, servers that of their service, PgBouncer ``pgbouncer``, the
-    reverse proxy ``proxy``; ``prometheus``, ``alertmanager`` and ``exporter`` watch. Besides the units, every host has
-    an ``operator``.
+    reverse proxy ``proxy``; ``prometheus``, ``alertmanager`` and ``exporter`` watch; what sends a journal has
+    an account of its host (``journal_account``). Besides the units, every host has an ``operator``.
     """
 
     def identity(
@@ -71,6 +78,12 @@ def list_identities(
     for unit, part in ((PROMETHEUS, observability.prometheus), (ALERTMANAGER, observability.alertmanager)):
         for machine in inventory.group(part.hosts) if part else ():
             yield identity(unit, machine.name, machine.address, unit, watcher)
+    store = find_journal_store(observability)
+    if store:
+        for machine in inventory.hosts:
+            yield identity(JOURNAL_UPLOAD, machine.name, machine.address, journal_account(machine.name))
+        for machine in inventory.group(store.hosts):
+            yield identity(JOURNAL_STORE, machine.name, machine.address, JOURNAL_STORE, service_user("journal"))
     for machine in inventory.hosts:
         yield identity(OPERATOR, machine.name, machine.address, "operator")
 
@@ -78,6 +91,30 @@ def list_identities(
 def site_unit(exposure: str) -> str:
     """Identity of one exposed site, as its clients see it."""
     return f"site-{exposure}"
+
+
+def find_journal_store(observability: Observability) -> Logs | None:
+    """Where the journals of all hosts are kept; None where they stay on their hosts."""
+    logs = observability.logs
+    return logs if logs and logs.backend == "journal" else None
+
+
+def journal_source(host: str) -> str:
+    """Word that stands for a host in the store of journals: it can be in a certificate, a unit and a file's name.
+
+    Names that are too long or have other letters are cut and cleaned, with a digest that keeps two of them apart.
+    """
+    name = host.removeprefix("@ssh/").lstrip("@")
+    longest = _LONGEST_ACCOUNT - len(_JOURNAL)
+    cleaned = re.sub(r"[^A-Za-z0-9_.-]", "_", name)
+    if cleaned == name and len(name) <= longest:
+        return name
+    return f"{cleaned[: longest - 9]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def journal_account(host: str) -> str:
+    """Account by which a host sends its journal. No other account has a dot, so nothing else can send for it."""
+    return f"{_JOURNAL}{journal_source(host)}"
 
 
 def agent_name(platform: str, agent: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from groundwork.topology.identities import ALERTMANAGER, EXPORTER, PROMETHEUS
+from groundwork.topology.identities import ALERTMANAGER, EXPORTER, JOURNAL_UPLOAD, PROMETHEUS
 from groundwork.topology.model import Topology
 from groundwork.topology.vendor_parts import PACKAGES_OF_KIND
 
@@ -28,6 +28,8 @@ def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
     # The exporter of the host itself is there exactly where anything of this role is, an Alertmanager alone aside.
     if any(one.host == host and one.unit in WATCHING for one in topology.identities):
         roles.append("observability")
+    if any(one.host == host and one.unit == JOURNAL_UPLOAD for one in topology.identities):
+        roles.append("logs")
     if CONTROLLER in topology.inventory.host(host).groups:
         roles.append("scheduler")
     if topology.inventory.host(host).data.get("hardening_level"):

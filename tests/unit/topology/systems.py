@@ -73,6 +73,10 @@ def systems(draw: Draw) -> System:
     data["secrets"] = {"token": {"kind": "token"}}
     if draw(st.booleans()):
         data["observability"] = {"prometheus": {"hosts": draw(st.sampled_from(HOST_GROUPS)), "port": ports.take()}}
+    if draw(st.booleans()):
+        backend = draw(st.sampled_from(["journal", "loki"]))
+        logs = {"hosts": draw(st.sampled_from(HOST_GROUPS)), "port": ports.take(), "backend": backend}
+        data["observability"] = {**data.get("observability", {}), "logs": logs}
     return System(Platform.model_validate(data), make_inventory(members))
 
 

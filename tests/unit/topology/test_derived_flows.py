@@ -90,6 +90,10 @@ def test_every_other_flow_follows_from_a_declaration(system: System) -> None:
     for host in system.inventory.group(prometheus.hosts) if prometheus else ():
         for target in topology.scrape_targets:
             expected[host.name, "prometheus", "", target.address, str(target.port)] += 1
+    logs = system.platform.observability.logs
+    for host in system.inventory.group(logs.hosts) if logs and logs.backend == "journal" else ():
+        for source in topology.hosts:
+            expected[source.name, "journal-upload", "", host.address, str(logs.port if logs else 0)] += 1
     found = Counter((f.source_host, f.source_unit, f.source_network, f.destination, str(f.port)) for f in rest)
     assert found == expected
 

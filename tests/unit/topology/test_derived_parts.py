@@ -64,6 +64,10 @@ def test_each_unit_of_each_host_has_one_identity(system: System) -> None:
     expected += [("exporter", host.name) for host in topology.hosts if prometheus]
     watching = system.inventory.group(prometheus.hosts) if prometheus else ()
     expected += [("prometheus", host.name) for host in watching]
+    logs = system.platform.observability.logs
+    if logs and logs.backend == "journal":
+        expected += [("journal-upload", host.name) for host in topology.hosts]
+        expected += [("journal-store", host.name) for host in system.inventory.group(logs.hosts)]
     pooled = {n for n, s in system.platform.services.items() if isinstance(s, PostgresqlService) and s.pgbouncer}
     expected += [(f"{n.service}-pgbouncer-{n.index}", n.host) for n in topology.nodes if n.service in pooled]
     assert found == Counter(expected)
