@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "gpu": ("gpu", "app", "Show cards, slots and owners: as planned, or as they are."),
     "certs": ("certs", "app", "Show, renew and revoke certificates."),
     "artifacts": ("artifacts", "app", "Fetch and check what comes from vendors."),
+    "logs": ("logs", "logs", "Lines of the journals of all hosts, merged by time."),
     "slo": ("slo", "app", "Objectives: budgets left, release gate, files for other tools."),
     "test": ("test", "test", "Run the unit tests, then the lab tests."),
     "version": ("version", "version", "Print the versions of Groundwork and pyinfra."),
