@@ -9,6 +9,7 @@ as declared. PostgreSQL and NATS only read their certificates: no migration runs
 
 from groundwork.site import current_site
 from roles.consul.deploy import consul
+from roles.logs.deploy import logs
 from roles.nats.deploy import nats_certificates
 from roles.observability.deploy import observability
 from roles.pki.deploy import pki
@@ -25,3 +26,4 @@ postgresql_certificates(site)
 nats_certificates(site)
 reverse_proxy(site)
 observability(site)
+logs(site)

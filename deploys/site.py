@@ -16,6 +16,7 @@ from roles.container_engine.deploy import container_engine, retire_container_eng
 from roles.firewall.deploy import firewall, open_firewall
 from roles.gpu.deploy import gpu
 from roles.hardening.deploy import hardening
+from roles.logs.deploy import logs
 from roles.nats.deploy import nats
 from roles.observability.deploy import observability
 from roles.pki.deploy import pki
@@ -44,6 +45,7 @@ agent_runtime(site)
 retire_container_engine(site)
 reverse_proxy(site)
 observability(site)
+logs(site)
 scheduler(site)
 # Hosts whose data name a `hardening_level`; the others are left alone.
 hardening(site)

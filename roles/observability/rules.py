@@ -6,6 +6,7 @@ from typing import Any
 
 from groundwork.manifest.platform import Platform
 from groundwork.objectives.indicators import match_any
+from groundwork.topology.identities import find_journal_store, journal_source
 from groundwork.topology.model import Topology
 
 Rule = dict[str, Any]
@@ -86,6 +87,7 @@ def make_platform_rules(platform: Platform, topology: Topology) -> dict[str, Any
             "ticket",
             "{{ $labels.job }} on {{ $labels.host }} goes on with an older configuration",
         ),
+        *_journals(platform, topology),
         *_utilisation(platform, topology),
     ]
     return {"groups": [{"name": f"{platform.platform}-platform", "rules": rules}]}
@@ -99,6 +101,16 @@ def _alert(name: str, expression: str, lasting: str, severity: str, summary: str
         "labels": {"severity": severity},
         "annotations": {"summary": summary},
     }
+
+
+def _journals(platform: Platform, topology: Topology) -> list[Rule]:
+    """Hosts whose journal does not arrive at the log host, which each leaves a mark in every five minutes."""
+    if find_journal_store(platform.observability) is None:
+        return []
+    sources = match_any("source", [journal_source(host.name) for host in topology.hosts])
+    expression = f"time() - groundwork_journal_last_entry_timestamp_seconds{{{sources}}} > 900"
+    summary = "{{ $labels.host }} has received nothing of the journal of {{ $labels.source }} for 15 minutes"
+    return [_alert("JournalSilent", expression, "1m", "ticket", summary)]
 
 
 def _utilisation(platform: Platform, topology: Topology) -> list[Rule]:

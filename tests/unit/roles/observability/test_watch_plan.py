@@ -120,6 +120,17 @@ def test_agents_are_scraped_more_often_than_exporters() -> None:
     assert "scrape_interval" not in jobs["node"]
 
 
+def test_hosts_whose_journal_does_not_arrive_are_told_of_where_journals_are_collected() -> None:
+    def rules(**observability: Any) -> dict[str, Any]:
+        platform = make_platform(observability={**OBSERVABILITY, **observability})
+        made = make_platform_rules(platform, make_topology(platform))["groups"][0]["rules"]
+        return {rule["alert"]: rule["expr"] for rule in made}
+
+    assert "JournalSilent" not in rules()
+    # Not of hosts that have left: what they sent is kept.
+    assert 'source=~"one|two|three"' in rules(logs={"hosts": "blue"})["JournalSilent"]
+
+
 @PROMTOOL
 @pytest.mark.parametrize("name", ["support", "ai-system", "ymera"])
 def test_promtool_accepts_the_platforms_configuration(name: str, tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Journals of all hosts, kept on one."""
