@@ -32,6 +32,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "certs": ("certs", "app", "Show, renew and revoke certificates."),
     "artifacts": ("artifacts", "app", "Fetch and check what comes from vendors."),
     "logs": ("logs", "logs", "Lines of the journals of all hosts, merged by time."),
+    "report": ("report", "report", "An environment on one HTML page."),
     "slo": ("slo", "app", "Objectives: budgets left, release gate, files for other tools."),
     "test": ("test", "test", "Run the unit tests, then the lab tests."),
     "version": ("version", "version", "Print the versions of Groundwork and pyinfra."),

@@ -25,6 +25,8 @@ PACKAGES = {
     "promtool": "prometheus",
     "amtool": "prometheus-alertmanager",
 }
+SLOW_PACKAGES = {"chromium": "chromium"}
+"""What only the slow tests start."""
 # Started by the tests themselves, on ports of their own; the package's own service is of no use here.
 SERVICES = {
     "redis-server": "redis-server.service",
@@ -38,21 +40,25 @@ SERVICES = {
 POLICY = Path("/usr/sbin/policy-rc.d")
 
 
-def list_missing() -> list[str]:
-    """Names of the programs that this machine lacks."""
+def list_missing(slow: bool = False) -> list[str]:
+    """Names of the programs that this machine lacks; with ``slow`` also those of the slow tests."""
     path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
-    return [program for program in PACKAGES if shutil.which(program, path=path) is None]
+    wanted = [*PACKAGES, *(SLOW_PACKAGES if slow else ())]
+    return [program for program in wanted if shutil.which(program, path=path) is None]
 
 
-def install_missing(say: Callable[[str], None]) -> None:
-    """Install what is missing, where that is possible, and say what is done or left out; starts no service."""
+def install_missing(say: Callable[[str], None], slow: bool = False) -> None:
+    """Install what is missing, where that is possible, and say what is done or left out; starts no service.
+
+    With ``slow`` also what only the slow tests start.
+    """
     from groundwork.lab.privilege import install_packages
     from groundwork.problems import ProblemError
 
-    missing = list_missing()
+    missing = list_missing(slow)
     if not missing:
         return
-    packages = sorted({PACKAGES[program] for program in missing})
+    packages = sorted({(PACKAGES | SLOW_PACKAGES)[program] for program in missing})
     say(f"installing what the unit tests start: {', '.join(packages)}")
     try:
         held = _hold_services()

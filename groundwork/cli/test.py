@@ -49,7 +49,7 @@ def test(
         from groundwork.site import find_root
 
         root = find_root()
-        install_missing(_say)
+        install_missing(_say, everything)
         labs = set(list_names())
         environ = {**os.environ, **({"GROUNDWORK_TEST_ALL": "1"} if everything else {})}
         failed = []

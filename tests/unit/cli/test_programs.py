@@ -41,6 +41,14 @@ def test_nothing_is_done_where_nothing_is_missing(machine: Machine, monkeypatch:
     assert (machine.done, machine.said) == ([], [])
 
 
+def test_what_only_slow_tests_start_is_left_to_them(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    lack(monkeypatch, "chromium")
+    programs.install_missing(machine.said.append)
+    assert machine.done == []
+    programs.install_missing(machine.said.append, slow=True)
+    assert "install chromium" in machine.done
+
+
 def test_what_is_missing_is_installed_without_its_service(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     lack(monkeypatch, "redis-server", "redis-cli")
     programs.install_missing(machine.said.append)
