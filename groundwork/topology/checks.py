@@ -12,7 +12,7 @@ from groundwork.manifest.services import ConsulService, ExternalService, NatsSer
 from groundwork.problems import Problem
 from groundwork.topology.flows import REDIS_BUS_OFFSET, needs_of
 from groundwork.topology.model import Process, ServiceNode, Site
-from groundwork.topology.scraping import EXPORTER_PORTS, list_exporters
+from groundwork.topology.scraping import EXPORTER_PORTS, list_exporters, list_figures
 
 SSH_PORT = 22
 MAXIMUM_FLOWS = 1_000_000
@@ -167,6 +167,10 @@ def _claims(
             yield host.name, EXPORTER_PORTS["blackbox"], "observability.prometheus (prober)"
         for node, port in list_exporters(nodes).items():
             yield node.host, port, f"services.{node.service} (exporter {port})"
+        for one in list_figures(platform, nodes, sites):
+            yield one.host, EXPORTER_PORTS["services"], "observability.prometheus (exporter of services)"
+            if one.job == "nginx":
+                yield one.host, one.port, "observability.prometheus (figures of nginx)"
     for site in sites:
         exposure = platform.exposure[site.exposure]
         yield site.host, site.port, f"exposure.{site.exposure}.port"

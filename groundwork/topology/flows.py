@@ -53,9 +53,9 @@ def _watching_flows(
     """What Prometheus collects, and where its alerts go."""
     prometheus, alertmanager = platform.observability.prometheus, platform.observability.alertmanager
     for host in inventory.group(prometheus.hosts) if prometheus else ():
-        for target in scrape_targets:
-            reason = f"prometheus scrapes {target.job}"
-            yield Flow(host.name, "prometheus", target.host, target.address, target.port, "tcp", reason)
+        # Several targets of a job may be at one port.
+        for name, address, port, job in dict.fromkeys((t.host, t.address, t.port, t.job) for t in scrape_targets):
+            yield Flow(host.name, "prometheus", name, address, port, "tcp", f"prometheus scrapes {job}")
         for receiver in inventory.group(alertmanager.hosts) if alertmanager else ():
             port, reason = alertmanager.port if alertmanager else 0, "prometheus hands its alerts over"
             yield Flow(host.name, "prometheus", receiver.name, receiver.address, port, "tcp", reason)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from groundwork.inventory import Inventory
 from groundwork.manifest.platform import Platform
-from groundwork.manifest.services import ExternalService
+from groundwork.manifest.services import ExternalService, NatsService, PostgresqlService
 from groundwork.topology.model import Process, ScrapeTarget, ServiceNode, Site
 
-EXPORTER_PORTS = {"node": 9100, "redis": 9121, "postgresql": 9187, "blackbox": 9115}
-"""Usual ports of the exporters (Prometheus wiki, default port allocations)."""
+EXPORTER_PORTS = {"node": 9100, "redis": 9121, "postgresql": 9187, "blackbox": 9115, "services": 9113}
+"""Usual ports of the exporters (Prometheus wiki, default port allocations); that of ``services`` is nginx's."""
+NGINX_STATUS_PORT = 9112
+"""Where a host's nginx shows its figures to this host alone."""
+POOL_READER = "exporter"
+"""Whom PgBouncer shows its figures to: who has the exporters' certificate."""
 Labels = tuple[tuple[str, str], ...]
 PROBE = "probe"
 """Job of what is looked at from Prometheus's hosts as a client would."""
@@ -26,6 +31,41 @@ def list_exporters(nodes: Iterable[ServiceNode]) -> dict[ServiceNode, int]:
             ports[node] = EXPORTER_PORTS[node.kind] + used[node.host, node.kind]
             used[node.host, node.kind] += 1
     return ports
+
+
+@dataclass(frozen=True, order=True)
+class Figures:
+    """What the exporter of a host's services shows at one path."""
+
+    job: str
+    """``nginx``, ``pgbouncer`` or ``nats``."""
+    host: str
+    address: str
+    """Of the host."""
+    port: int
+    """Where the service is asked for them."""
+    service: str = ""
+    index: int = 0
+
+    @property
+    def path(self) -> str:
+        """Path at the exporter."""
+        return f"/{self.job}/{self.service}-{self.index}" if self.service else f"/{self.job}"
+
+
+def list_figures(platform: Platform, nodes: Iterable[ServiceNode], sites: Iterable[Site]) -> list[Figures]:
+    """Return what has no exporter of its own in Debian 12 and 13 that asks for client certificates."""
+    found: dict[Figures, None] = {}
+    for node in nodes:
+        service = platform.services[node.service]
+        if isinstance(service, NatsService):
+            port = service.monitoring_port
+            found[Figures("nats", node.host, node.address, port, node.service, node.index)] = None
+        elif isinstance(service, PostgresqlService) and service.pgbouncer and node.role == "primary":
+            port = service.pgbouncer.port
+            found[Figures("pgbouncer", node.host, node.address, port, node.service, node.index)] = None
+    found |= dict.fromkeys(Figures("nginx", site.host, site.address, NGINX_STATUS_PORT) for site in sites)
+    return sorted(found)
 
 
 def list_scrape_targets(
@@ -50,6 +90,13 @@ def list_scrape_targets(
     for node, port in list_exporters(nodes).items():
         labels = (("server", str(node.index)), ("service", node.service))
         yield ScrapeTarget(node.kind, node.host, node.address, port, "/metrics", labels)
+    sites = tuple(sites)
+    figures = list_figures(platform, nodes, sites)
+    for place in dict.fromkeys((one.host, one.address) for one in figures):
+        yield ScrapeTarget("services", *place, EXPORTER_PORTS["services"], "/metrics")
+    for one in figures:
+        labels = (("server", str(one.index)), ("service", one.service)) if one.service else ()
+        yield ScrapeTarget(one.job, one.host, one.address, EXPORTER_PORTS["services"], one.path, labels)
     for host in inventory.group(prometheus.hosts):
         yield ScrapeTarget("prometheus", host.name, host.address, prometheus.port, "/metrics")
         yield ScrapeTarget("blackbox", host.name, host.address, EXPORTER_PORTS["blackbox"], "/metrics")

@@ -21,7 +21,7 @@ from groundwork.secrets.value import SecretValue
 from groundwork.site import Site
 from groundwork.topology.identities import ALERTMANAGER, PROMETHEUS
 from groundwork.topology.secrets import METRICS, credential_name
-from roles.observability import paths, plan, routing, scraping
+from roles.observability import figures, paths, plan, routing, scraping
 from roles.observability.facts import DebianVersion
 from roles.observability.probes import list_checks
 from roles.observability.rules import make_platform_rules
@@ -53,6 +53,8 @@ def observability(site: Site) -> None:
         _write_prometheus(site)
     if ALERTMANAGER in kinds:
         _write_alertmanager(site, secrets)
+    if "service" in kinds:
+        _write_exporter(site)
     for server in servers:
         _run_server(site, server, secrets)
     if servers:
@@ -74,7 +76,7 @@ def _read_secrets(site: Site, servers: list[plan.Server]) -> dict[str, SecretVal
 
 def _prepare_host(servers: list[plan.Server]) -> None:
     packages = [*dict.fromkeys(server.package for server in servers), "python3", "openssl"]
-    own = list(dict.fromkeys(server.package_unit for server in servers))
+    own = list(dict.fromkeys(server.package_unit for server in servers if server.package_unit))
     if "prometheus" in packages and host.get_fact(DebianVersion) >= PROMTOOL_SINCE:
         packages.append("promtool")
     apt.packages(name="Install what watches", packages=packages, hold_services=own)
@@ -164,6 +166,26 @@ def _write_alertmanager(site: Site, secrets: dict[str, SecretValue]) -> None:
         check=["amtool", "check-config", "{candidate}"],
         group=GROUP,
         mode="0640",
+    )
+
+
+def _write_exporter(site: Site) -> None:
+    """The exporter of nginx, PgBouncer and NATS, and what it shows here."""
+    name = site.platform.platform
+    for dest, source in figures.list_modules(name).items():
+        validated_files.validated_file(
+            name=f"Install the exporter of services ({source.name})",
+            dest=dest,
+            content=source.read_text(encoding="utf-8"),
+            check=["python3", "-c", "import ast, sys; ast.parse(open(sys.argv[1]).read())", "{candidate}"],
+        )
+    validated_files.validated_file(
+        name="Say which figures are shown on this host",
+        dest=paths.figures(name),
+        content=json.dumps(figures.make_figures(site.platform, site.topology, host.name), indent=1) + "\n",
+        group=GROUP,
+        mode="0640",
+        check=["python3", "-m", "json.tool", "{candidate}", "/dev/null"],
     )
 
 

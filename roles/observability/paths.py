@@ -47,6 +47,20 @@ PROBE = "/usr/local/bin/groundwork-probe"
 """The probe, for people and units alike."""
 
 
+EXPORTER = "groundwork_exporter"
+"""Python package of the exporter of nginx, PgBouncer and NATS."""
+
+
+def libraries(platform: str) -> str:
+    """Folder of the packages that this role lays down."""
+    return f"/usr/local/lib/groundwork/{platform}"
+
+
+def figures(platform: str) -> str:
+    """What that exporter shows on this host."""
+    return f"{folder(platform)}/figures.json"
+
+
 def checks(platform: str) -> str:
     """What the probe checks on this host."""
     return f"{folder(platform)}/probes.json"

@@ -15,6 +15,7 @@ from groundwork.topology.identities import ALERTMANAGER, EXPORTER, PROMETHEUS
 from groundwork.topology.model import ServiceNode, Topology
 from groundwork.topology.scraping import EXPORTER_PORTS, PROBE, list_exporters
 from roles.observability import paths
+from roles.observability.figures import list_modules, list_own_figures
 from roles.observability.maintenance import make_intervals
 from roles.observability.scraping import join, list_jobs, list_rules
 
@@ -26,7 +27,7 @@ class Server:
     """One server of the role: everything its unit says."""
 
     kind: str
-    """``prometheus``, ``alertmanager``, ``node``, ``blackbox``, ``redis`` or ``postgresql``."""
+    """``prometheus``, ``alertmanager``, ``node``, ``blackbox``, ``redis``, ``postgresql`` or ``service``."""
     platform: str
     identity: str
     package: str
@@ -58,8 +59,8 @@ class Server:
 
     @property
     def package_unit(self) -> str:
-        """The package's own unit, which listens to everybody over plain HTTP and never starts."""
-        return f"{self.package}.service"
+        """The package's own unit, which listens to everybody over plain HTTP and never starts; empty without one."""
+        return "" if self.kind == "service" else f"{self.package}.service"
 
 
 def check_platform(platform: Platform, topology: Topology) -> None:
@@ -99,6 +100,8 @@ def plan_servers(platform: Platform, topology: Topology, host: str) -> list[Serv
     exporters = {"redis": _redis_exporter, "postgresql": _postgresql_exporter}
     for node, port in list_exporters(topology.nodes_on(host)).items():
         servers.append(exporters[node.kind](name, node, port, watchers))
+    if list_own_figures(platform, topology, host):
+        servers.append(_service_exporter(name, address, watchers))
     if address in watchers:
         servers += [_blackbox(name, address, topology, watchers), _prometheus(platform, topology, address)]
     if observability.alertmanager and address in _addresses(topology, observability.alertmanager.hosts):
@@ -113,6 +116,8 @@ def list_items(platform: str, servers: list[Server]) -> list[Item]:
     for server in servers:
         read = (*server.inputs, *server.reloads, *([server.credential] if server.credential else []))
         # Certificates, which some of them read, are not this role's.
+        library = f"{paths.libraries(platform)}/{paths.EXPORTER}"
+        items += [Item("directory", library)] if server.kind == "service" else []
         items += [Item("unit", server.unit), *(Item("file", path) for path in read if path.startswith(f"{folder}/"))]
     if servers:
         items += [Item("unit", f"{probe_unit(platform)}.timer"), Item("unit", f"{probe_unit(platform)}.service")]
@@ -224,6 +229,21 @@ def _postgresql_exporter(platform: str, node: ServiceNode, port: int, watchers: 
         # By the socket as the account it runs as: there is no password.
         environment=(f"DATA_SOURCE_NAME={source}",),
         node=node,
+    )
+
+
+def _service_exporter(platform: str, address: str, watchers: tuple[str, ...]) -> Server:
+    return Server(
+        kind="service",
+        platform=platform,
+        identity=EXPORTER,
+        package="python3",
+        program="/usr/bin/python3",
+        arguments=("-B", "-m", paths.EXPORTER, paths.figures(platform)),
+        # It sees by itself that its certificate was renewed.
+        inputs=(paths.figures(platform), *list_modules(platform)),
+        peers=watchers,
+        environment=(f"PYTHONPATH={paths.libraries(platform)}",),
     )
 
 

@@ -10,6 +10,7 @@ from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import PostgresqlService
 from groundwork.problems import Problem, ProblemError
 from groundwork.topology.model import ServiceNode, Topology
+from groundwork.topology.scraping import POOL_READER
 from roles.postgresql.quoting import quote_field
 
 Rights = Literal["read", "read_write", "owner"]
@@ -20,7 +21,7 @@ METRICS = "prometheus"
 """Role of the exporter of metrics, as which the account of that name comes in by the socket."""
 POOL = "pgbouncer"
 """Common name of PgBouncer's certificate, and the name of its own administration database."""
-_RESERVED_ROLES = frozenset({"postgres", "public", "none", "operator", "proxy", POOL, METRICS})
+_RESERVED_ROLES = frozenset({"postgres", "public", "none", "operator", "proxy", POOL, METRICS, POOL_READER})
 _RESERVED_DATABASES = frozenset({"postgres", "template0", "template1", POOL})
 
 
@@ -120,21 +121,27 @@ def render_mappings(service: str, declared: PostgresqlService, logins: Iterable[
     return "\n".join(lines) + "\n"
 
 
-def render_pool_access(logins: Iterable[Login]) -> str:
-    """Return PgBouncer's own rules: each group from its hosts with its certificate, to its databases."""
+def render_pool_access(node: ServiceNode, logins: Collection[Login]) -> str:
+    """Return PgBouncer's own rules: each group from its hosts with its certificate, to its databases.
+
+    Where there is an exporter, it comes from the pool's own host and sees figures.
+    """
     rows = [
         _row("hostssl", quote_field(database), quote_field(login.role), _network(address), "cert")
         for login in logins
         for database, _ in login.rights
         for address in login.addresses
     ]
+    if any(login.role == METRICS for login in logins):
+        rows.append(_row("hostssl", quote_field(POOL), quote_field(POOL_READER), _network(node.address), "cert"))
     # What no line names is refused.
     return "".join(f"{row}\n" for row in rows)
 
 
-def render_pool_users(logins: Iterable[Login]) -> str:
+def render_pool_users(logins: Collection[Login]) -> str:
     """Return PgBouncer's list of users; none of them has a password."""
-    return "".join(f'{quote_field(login.role)} ""\n' for login in logins if login.rights)
+    readers = [POOL_READER] if any(login.role == METRICS for login in logins) else []
+    return "".join(f'{quote_field(name)} ""\n' for name in [*(one.role for one in logins if one.rights), *readers])
 
 
 def _network(address: str) -> str:

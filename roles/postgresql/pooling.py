@@ -9,6 +9,7 @@ from groundwork.authority import paths
 from groundwork.facts.packages import InstalledPackages
 from groundwork.operations import systemd_units, validated_files
 from groundwork.operations.rendering import render_template
+from groundwork.topology.scraping import POOL_READER
 from roles.postgresql import access, facts
 from roles.postgresql.server import DROP_IN, POOL_FOLDER, POOL_SOCKETS, POOL_UNIT, Server, helpers_folder
 from roles.postgresql.sizing import RESERVED_CONNECTIONS
@@ -42,12 +43,13 @@ def run_pool(server: Server) -> None:
         "certificate": paths.certificate(server.platform, unit),
         "key": paths.key(server.platform, unit),
         "bundle": paths.bundle(server.platform),
+        "readers": POOL_READER if any(one.role == access.METRICS for one in server.logins) else "",
         "connections": share_connections(server),
         "prepared_statements": keeps_prepared_statements(host.get_fact(facts.Release), installed),
     }
     texts = {
         "users.txt": access.render_pool_users(server.logins),
-        "hba.conf": access.render_pool_access(server.logins),
+        "hba.conf": access.render_pool_access(server.node, server.logins),
         "listen.ini": render_template("postgresql/listen.ini.j2", **data),
         "pgbouncer.ini": render_template("postgresql/pgbouncer.ini.j2", **data),
     }

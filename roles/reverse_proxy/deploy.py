@@ -16,6 +16,7 @@ from groundwork.operations.rendering import render_template
 from groundwork.secrets.value import SecretValue
 from groundwork.site import Site
 from groundwork.topology.identities import PROXY
+from groundwork.topology.scraping import NGINX_STATUS_PORT
 from roles.reverse_proxy.addresses import is_address
 from roles.reverse_proxy.certificates import key_fits
 from roles.reverse_proxy.model import PlannedSite, ProxyPlan
@@ -62,7 +63,12 @@ def reverse_proxy(site: Site) -> None:
         validated_files.validated_file(
             name="Configure nginx",
             dest=configuration,
-            content=render_configuration(platform, plan, http2_directive=_knows_http2_directive()),
+            content=render_configuration(
+                platform,
+                plan,
+                http2_directive=_knows_http2_directive(),
+                watched=site.platform.observability.prometheus is not None,
+            ),
             check=["nginx", "-t", "-q", "-c", "{candidate}"],
         )
     )
@@ -84,8 +90,11 @@ def reverse_proxy(site: Site) -> None:
     ledger.finish(name="Remove what the reverse proxy no longer serves", role=role, items=items, prefixes=prefixes)
 
 
-def render_configuration(platform: str, plan: ProxyPlan, *, http2_directive: bool) -> str:
-    """Return nginx's whole configuration; ``http2_directive`` for nginx 1.25.1 and later."""
+def render_configuration(platform: str, plan: ProxyPlan, *, http2_directive: bool, watched: bool = False) -> str:
+    """Return nginx's whole configuration; ``http2_directive`` for nginx 1.25.1 and later.
+
+    Where it is ``watched``, it shows its figures to its own host.
+    """
     return render_template(
         "reverse_proxy/nginx.conf.j2",
         platform=platform,
@@ -97,6 +106,7 @@ def render_configuration(platform: str, plan: ProxyPlan, *, http2_directive: boo
         },
         http2_directive=http2_directive,
         tls_listen=" ssl" if http2_directive else " ssl http2",
+        status_port=NGINX_STATUS_PORT if watched else 0,
         hidden_headers=HIDDEN_HEADERS,
         needs_dollar=any("$" in site.content_security_policy for site in plan.sites),
     )

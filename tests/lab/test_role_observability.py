@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -40,7 +41,8 @@ AGENT = Path(__file__).with_name("watched_agent.py").read_text()
 HOOK_PORT = 8099
 # As a process of the platform is called, so that the host's own checks find it.
 AGENT_UNIT = "chorus-worker@1"
-ROLES = ("pki", "redis", "postgresql", "observability")
+STATIC = "../examples/chorus_dashboard"
+ROLES = ("pki", "redis", "postgresql", "nats", "reverse_proxy", "observability")
 # Writes every alert that it is told of into a file, one line of JSON each.
 HOOK = """\
 import http.server, json, sys, time
@@ -63,8 +65,10 @@ def make_manifest() -> dict[str, Any]:
         "runtime": {"package": {"directory": "../examples/agent_runtime"}, "launcher": "agent_runtime"},
         "services": {
             "redis": {"hosts": "data", "memory_max": "64MiB"},
-            "postgresql": {"hosts": "data", "databases": {"main": {}}, "memory_max": "256MiB"},
+            "postgresql": {"hosts": "data", "databases": {"main": {}}, "memory_max": "256MiB", "pgbouncer": {}},
+            "nats": {"hosts": "data"},
         },
+        "exposure": {"pages": {"hosts": "data", "server_names": ["pages.test"], "routes": {"/": {"static": STATIC}}}},
         "groups": {"work": {"hosts": "app", "module": "m", "needs": ["redis"], "agents": {"worker": {"port": 9000}}}},
         "objectives": {
             "work": {"groups": ["work"], "availability": 99.9, "error_rate": 0.1},
@@ -232,7 +236,8 @@ def test_the_second_run_changes_nothing(stage: Stage) -> None:
 def test_every_target_answers(stage: Stage) -> None:
     expected = {
         ("agent", "app"), ("node", "app"), ("node", "data"), ("redis", "data"), ("postgresql", "data"),
-        ("prometheus", "data"), ("blackbox", "data"), ("alertmanager", "data"),
+        ("prometheus", "data"), ("blackbox", "data"), ("alertmanager", "data"), ("services", "data"), ("nginx", "data"),
+        ("pgbouncer", "data"), ("nats", "data"), ("probe", "data"),
     }  # fmt: skip
 
     def find() -> set[tuple[str, str]]:
@@ -242,6 +247,12 @@ def test_every_target_answers(stage: Stage) -> None:
     wait(lambda: find() == expected)
     figures = stage.query(redis="redis_up", pg="pg_up", node="node_systemd_unit_state{state='active'} == 1")
     assert [sample["value"][1] for sample in (*figures["redis"], *figures["pg"])] == ["1", "1"]
+    services = stage.query(
+        nginx="nginx_http_requests_total > 0",
+        pool='pgbouncer_stats_queries_total{database="pgbouncer"}',
+        nats="gnatsd_varz_connections",
+    )
+    assert {name: len(found) for name, found in services.items()} == {"nginx": 1, "pool": 1, "nats": 1}
     assert {"hook.service", "chorus-prometheus.service"} <= {s["metric"]["name"] for s in figures["node"]}
 
 
@@ -265,6 +276,19 @@ def test_budgets_are_measured_and_the_gate_opens(stage: Stage) -> None:
     wait(lambda: ask("gate")[1]["verdict"] in ("go", "guarded", "stop"), 5)
     names = {one["objective"] for one in ask("status")[1]["objectives"]}
     assert names == {"work-availability", "work-errors", "store-availability", "database-availability"}
+
+
+def test_the_report_shows_what_is_measured(stage: Stage, tmp_path: Path) -> None:
+    target = tmp_path / "report.html"
+    command = [sys.executable, "-m", "groundwork.cli.main", "report", "lab", "--json", "--to", str(target)]
+    environ = {**os.environ, "GROUNDWORK_ROOT": str(stage.root)}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not {"fleet", "objectives", "alerts", "certificates"} & set(json.loads(done.stdout)["missing"])
+    page = target.read_text()
+    for host in ("app", "data"):
+        assert re.search(rf"<td[^>]*>{host}</td><td>[0-9.]+</td><td class=\"good\">yes</td>", page), host
+    assert "work-availability" in page
 
 
 @dataclass(frozen=True)
@@ -353,7 +377,7 @@ def test_drills(stage: Stage, name: str) -> None:
 
 def test_nobody_gets_in_without_a_certificate(stage: Stage) -> None:
     site = stage.load()
-    for target in site.topology.scrape_targets:
+    for target in (one for one in site.topology.scrape_targets if one.job != "probe"):
         place = f"https://{target.address}:{target.port}/metrics"
         code = "import ssl, sys, urllib.request as r; c = ssl.create_default_context(); c.check_hostname = False; "
         code += "c.verify_mode = ssl.CERT_NONE; print(r.urlopen(sys.argv[1], context=c, timeout=5).status)"

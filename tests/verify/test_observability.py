@@ -61,7 +61,10 @@ def call(
 
 def own_targets(site: Site, host_name: str) -> list[ScrapeTarget]:
     """What is collected on a host from what this role runs."""
-    jobs = ("node", "redis", "postgresql", "blackbox", "prometheus", "alertmanager")
+    jobs = (
+        "node", "redis", "postgresql", "blackbox", "prometheus", "alertmanager",
+        "services", "nginx", "pgbouncer", "nats",
+    )  # fmt: skip
     return [one for one in site.topology.scrape_targets if one.host == host_name and one.job in jobs]
 
 
@@ -89,9 +92,9 @@ def query(host: Host, site: Site, host_name: str, text: str) -> list[dict[str, A
 
 def test_each_server_shows_its_metrics_to_a_certificate_only(host: Host, site: Site, host_name: str) -> None:
     for target in own_targets(site, host_name):
-        status, body = call(host, site, target.address, target.port, "/metrics")
+        status, body = call(host, site, target.address, target.port, target.path)
         assert status == 200, f"{target.job}: {body}"
-        assert re.search(r"^(process|go|redis|pg)_", body, re.M), target.job
+        assert re.search(r"^(process|go|redis|pg|nginx|pgbouncer|gnatsd)_", body, re.M), target.job
         status, reason = call(host, site, target.address, target.port, "/metrics", certificate=False)
         assert status == 0, f"{target.job} lets in who shows no certificate"
         assert any(word in reason for word in ("SSL", "Reset", "Disconnected", "Pipe")), reason
@@ -101,7 +104,7 @@ def test_each_server_shows_its_metrics_to_a_certificate_only(host: Host, site: S
 
 def test_nothing_listens_beyond_its_address(host: Host, site: Site, host_name: str) -> None:
     allowed = {f"{target.address}:{target.port}" for target in own_targets(site, host_name)}
-    listening = host.check_output("ss -Hltnp | grep -E prometheus\\|alertmanager || true")
+    listening = host.check_output("ss -Hltnp | grep -E 'prometheus|alertmanager|:9113 ' || true")
     found = {line.split()[3] for line in listening.splitlines()}
     assert found == allowed
 

@@ -10,7 +10,7 @@ from groundwork.inventory import Inventory, InventoryHost
 from groundwork.manifest.platform import Platform
 from groundwork.problems import ProblemError
 from groundwork.topology import derive
-from roles.postgresql.access import list_logins, render_access, render_mappings, render_pool_users
+from roles.postgresql.access import list_logins, render_access, render_mappings, render_pool_access, render_pool_users
 from roles.redis.access import list_access
 from tests.unit.topology.systems import minimal
 
@@ -54,3 +54,6 @@ def test_the_exporter_of_postgresql_comes_in_by_the_socket_alone() -> None:
         assert lines == ['local "postgres" "prometheus" peer'] * expected
         assert "prometheus" not in render_mappings("postgresql", declared, logins)
         assert "prometheus" not in render_pool_users(logins)
+        reads = ['hostssl "pgbouncer" "exporter" 10.0.0.1/32 cert'] * expected
+        assert [line for line in render_pool_access(node, logins).splitlines() if "exporter" in line] == reads
+        assert ('"exporter" ""' in render_pool_users(logins)) == bool(expected)

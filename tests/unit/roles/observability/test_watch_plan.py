@@ -18,7 +18,7 @@ from groundwork.operations.rendering import render_template
 from groundwork.problems import ProblemError
 from groundwork.topology import Topology, derive
 from groundwork.topology.model import Flow
-from roles.observability import paths, plan, scraping
+from roles.observability import figures, paths, plan, scraping
 from roles.observability.rules import make_platform_rules
 from tests.unit.objectives.tools import PROMTOOL, promtool
 from tests.unit.topology.systems import minimal
@@ -55,11 +55,28 @@ def names(platform: Platform, host: str) -> list[str]:
 
 def test_each_host_has_what_it_needs_and_no_more() -> None:
     platform = make_platform()
-    assert names(platform, "one") == ["sample-node-exporter"]
-    assert names(platform, "two") == ["sample-node-exporter", "sample-redis-exporter-redis-1"]
+    assert names(platform, "one") == ["sample-node-exporter", "sample-service-exporter"]
+    assert names(platform, "two") == [
+        "sample-node-exporter", "sample-redis-exporter-redis-1", "sample-service-exporter",
+    ]  # fmt: skip
     assert names(platform, "three") == [
         "sample-node-exporter", "sample-blackbox-exporter", "sample-prometheus", "sample-alertmanager",
     ]  # fmt: skip
+
+
+def test_the_exporter_of_services_shows_what_its_host_has() -> None:
+    pooled = {"kind": "postgresql", "hosts": "green", "databases": {"main": {}}, "pgbouncer": {"port": 6432}}
+    platform = make_platform(services={"nats": {"kind": "nats", "hosts": "green"}, "store": pooled})
+    settings = figures.make_figures(platform, make_topology(platform), "two")
+    assert (settings["address"], settings["port"]) == ("10.0.0.2", 9113)
+    assert settings["targets"] == {
+        "/nats/nats-1": {"kind": "nats", "address": "127.0.0.1", "port": 8222},
+        "/nginx": {"kind": "nginx", "address": "127.0.0.1", "port": 9112},
+        "/pgbouncer/store-1": {"kind": "pgbouncer", "address": "10.0.0.2", "port": 6432, "user": "exporter"},
+    }
+    paths_seen = {(t.job, t.path) for t in make_topology(platform).scrape_targets if t.port == 9113}
+    assert paths_seen == {("services", "/metrics"), *((p.split("/")[1], p) for p in settings["targets"])}
+    assert figures.list_own_figures(platform, make_topology(platform), "three") == []
 
 
 def test_a_platform_without_prometheus_has_nothing() -> None:
@@ -81,6 +98,7 @@ def test_flows_are_those_of_the_targets_and_the_alerts() -> None:
     ports = {(target.job, target.port) for target in topology.scrape_targets}
     assert ports == {
         ("agent", 9000), ("node", 9100), ("redis", 9121), ("prometheus", 9090), ("blackbox", 9115),
+        ("services", 9113), ("nginx", 9113), ("nats", 9113),
         ("alertmanager", 9093), ("probe", 4222), ("probe", 443),
     }  # fmt: skip
 
@@ -95,7 +113,9 @@ def test_another_host_in_the_inventory_changes_its_jobs_files_and_nothing_else()
         {job: scraping.render_targets(found) for job, found in scraping.list_jobs(topology).items()}
         for topology in (before, after)
     ]
-    assert {job for job in files[1] if files[0][job] != files[1][job]} == {"agent", "node", "probe"}
+    assert {job for job in files[1] if files[0][job] != files[1][job]} == {
+        "agent", "node", "probe", "nginx", "services",
+    }  # fmt: skip
     added = next(entry for entry in json.loads(files[1]["agent"]) if entry["targets"] == ["10.0.0.4:9000"])
     assert added["labels"]["host"] == "four"
 

@@ -41,7 +41,7 @@ def test_with_a_pool_only_the_pool_comes() -> None:
     assert rules(server)[2] == 'hostssl "shop" "sales" 10.0.0.11/32 cert map=pool'
     mappings = access.render_mappings("store", server.declared, server.logins)
     assert mappings.splitlines() == ['replicas "store" "_replication"', 'pool "pgbouncer" "sales"']
-    assert access.render_pool_access(server.logins) == 'hostssl "shop" "sales" 10.0.0.1/32 cert\n'
+    assert access.render_pool_access(server.node, server.logins) == 'hostssl "shop" "sales" 10.0.0.1/32 cert\n'
     assert access.render_pool_users(server.logins) == '"sales" ""\n'
     assert server.peers == []
 
