@@ -18,9 +18,9 @@ FOLDERS = (
 """Folders whose files are compared; what services write themselves (data, logs, caches) is not among them."""
 PRUNED = (
     "/etc/ssl/certs", "/opt/groundwork/*/releases", "/opt/*/venv", "/etc/apparmor.d/cache*", "*/__pycache__",
-    "/var/lib/groundwork/logrotate-*/*", "/var/lib/groundwork/backup",
+    "/var/lib/groundwork/logrotate-*/*", "/var/lib/groundwork/backup", "/var/lib/groundwork/metrics/*",
 )  # fmt: skip
-"""Generated from other files that are compared, or checked by other means."""
+"""Generated from other files that are compared, or written anew every few minutes, or checked by other means."""
 VOLATILE = (
     "/etc/mtab", "/etc/ld.so.cache", "/etc/.pwd.lock", "/etc/.updated", "/etc/adjtime", "/etc/resolv.conf",
     "/etc/passwd-", "/etc/group-", "/etc/shadow-", "/etc/gshadow-", "/etc/subuid-", "/etc/subgid-",
