@@ -151,6 +151,8 @@ def test_applied_once_and_nothing_left_to_do(stage: Stage) -> None:
     for result in (stage.plan(), stage.apply()):
         assert (changes(result), changes(result, "data")) == ([], [])
     assert stage.started() == before
+    # What makes images must not take the host's mounts from its services: they would get no credentials any more.
+    assert stage.run("findmnt --noheadings --output PROPAGATION /").startswith("shared")
 
 
 def test_verification_finds_nothing(stage: Stage) -> None:

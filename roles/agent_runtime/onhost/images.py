@@ -28,7 +28,10 @@ def build_base(root: Path, tag: str, packages: Sequence[str]) -> None:
     options += [f"--dpkgopt=path-exclude={pattern}" for pattern in _SKIPPED]
     options += [f"--aptopt=Acquire::http::Proxy {proxy}" for proxy in [_read_proxy()] if proxy]
     codename = release["VERSION_CODENAME"].strip('"')
-    command = ["mmdebstrap", "--quiet", "--mode=root", "--variant=essential", *options, codename, "-"]
+    # In mounts of its own: mmdebstrap makes all mounts private where it runs, and then no service that starts later
+    # would be given its credentials, until the host boots.
+    command = ["unshare", "--mount", "mmdebstrap", "--quiet", "--mode=root"]
+    command += ["--variant=essential", *options, codename, "-"]
     command += list_sources(root)
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=_environ()) as maker:
         imported = subprocess.run(
