@@ -16,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 # Units of memory in the file; answers are in bytes (redis.conf, "Note on units").
 UNITS = {"": 1, "b": 1, "k": 1000, "kb": 1 << 10, "m": 10**6, "mb": 1 << 20, "g": 10**9, "gb": 1 << 30}
@@ -23,6 +24,8 @@ SIZE = re.compile(r"(\d+)(k|kb|m|mb|g|gb|b)", re.IGNORECASE)
 # Which server one follows is decided while it runs, and passwords are not for printing.
 LEFT_OUT = {"include", "replicaof", "user", "masteruser", "masterauth", "aclfile"}
 BUFFER_LIMIT = "client-output-buffer-limit"
+AS_GIVEN = (7, 2)
+"""From this release on ``ACL LIST`` answers the words of a user's commands as they were given."""
 # Words of a user's rules that say what holds without them, or begin anew what then follows.
 IDLE_WORDS = {"resetpass", "resetkeys", "resetchannels", "sanitize-payload", "-@all"}
 
@@ -75,15 +78,20 @@ def _classes(value: str) -> list[tuple[str, ...]]:
     return [tuple(words[at : at + 4]) for at in range(0, len(words), 4)]
 
 
-def read_users(lines: Iterable[str]) -> dict[str, list[str]]:
-    """Rules by user, of an access list or of what ``ACL LIST`` answers; of commands, the last word counts."""
+def read_users(lines: Iterable[str], whole: bool = True) -> dict[str, list[str]]:
+    """Rules by user, of an access list or of what ``ACL LIST`` answers; of commands, the last word counts.
+
+    Redis 7.0 lists what categories meant, in words of its own. Not ``whole``: of commands only what it begins with and
+    whether anything was added or taken away.
+    """
     found = {}
     for line in lines:
         words = line.split()
         if words[:1] == ["user"]:
             rules = [word for word in words[2:] if word not in IDLE_WORDS]
             commands = [word for word in rules if word[0] in "+-"]
-            found[words[1]] = sorted(set(rules) - set(commands)) + commands
+            others = sorted(set(rules) - set(commands))
+            found[words[1]] = others + (commands if whole else [*commands[:1], "..."][: len(commands)])
     return found
 
 
@@ -109,11 +117,18 @@ def ask(socket: str, password: Path, *commands: str) -> list[str]:
     return answers[1:]
 
 
-def read_running(socket: str, password: Path) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """All settings that the server goes by, and the rules of its users."""
-    told, users = (json.loads(answer) for answer in ask(socket, password, "CONFIG GET *", "ACL LIST"))
-    settings = dict(told) if isinstance(told, dict) else dict(zip(told[::2], told[1::2], strict=True))
-    return {name: str(value) for name, value in settings.items()}, read_users(users)
+def read_running(socket: str, password: Path) -> tuple[dict[str, str], list[str], bool]:
+    """All settings that the server goes by, its users, and whether it lists their rights as they were given."""
+    commands = ("CONFIG GET *", "ACL LIST", "HELLO")
+    settings, users, server = (json.loads(answer) for answer in ask(socket, password, *commands))
+    version = _pairs(server)["version"].split(".")
+    return _pairs(settings), users, tuple(map(int, version[:2])) >= AS_GIVEN
+
+
+def _pairs(answer: Any) -> dict[str, str]:
+    """A map, which the older protocol sends as a list of keys and values in turn."""
+    found = answer if isinstance(answer, dict) else dict(zip(answer[::2], answer[1::2], strict=True))
+    return {name: str(value) for name, value in found.items()}
 
 
 def main(arguments: list[str]) -> int:
@@ -121,10 +136,11 @@ def main(arguments: list[str]) -> int:
     verb, configuration, socket, password = arguments
     try:
         text = Path(configuration).read_text()
-        settings, users = read_running(socket, Path(password))
+        settings, listed, as_given = read_running(socket, Path(password))
         differing = list(list_differences(read_file(text), settings))
         (access_list,) = re.findall(r"^aclfile (.+)$", text, re.MULTILINE)
-        strangers = list(list_user_differences(read_users(Path(access_list).read_text().splitlines()), users))
+        users = read_users(Path(access_list).read_text().splitlines(), as_given)
+        strangers = list(list_user_differences(users, read_users(listed, as_given)))
         if verb == "restore":
             commands = [f"CONFIG SET {name} {json.dumps(value)}" for name, value, _ in differing]
             commands += ["ACL LOAD"] if strangers else []

@@ -81,3 +81,12 @@ def test_users_that_are_as_declared_are_no_difference() -> None:
 )
 def test_users_and_rights_that_somebody_gave_are_found(listed: list[str], told: list[str]) -> None:
     assert list(list_user_differences(read_users(USERS), read_users(listed))) == told
+
+
+def test_what_an_old_redis_lists_in_words_of_its_own_is_compared_as_far_as_that_goes() -> None:
+    listed = [LISTED[0], LISTED[1].replace("-@admin +info", "-@admin -keys +role -flushall")]
+    assert list(list_user_differences(read_users(USERS, False), read_users(listed, False))) == []
+    for rules in ("+@all", "+get", ""):
+        given = [LISTED[0], LISTED[1].replace("+@all -@admin +info", rules)]
+        told = list(list_user_differences(read_users(USERS, False), read_users(given, False)))
+        assert told == ["other rights of user seller"]
