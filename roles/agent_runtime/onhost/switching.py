@@ -70,8 +70,10 @@ class Switch:
         if document is None:
             raise FileNotFoundError(self._layout.generations / name)
         surplus = self._list_surplus(document)
-        if surplus:
-            self._systemd.run("stop", "--", *surplus)
+        # While their units still say how a container is removed.
+        ending = [*surplus, *(unit for unit in self._list_unboxed(name) if unit not in surplus)]
+        if ending:
+            self._systemd.run("stop", "--", *ending)
         activate_generation(self._layout, name)
         self._systemd.run("daemon-reload")
         if surplus:
@@ -110,6 +112,14 @@ class Switch:
         surplus = sorted(known - set(document["inputs"]))
         states = self._systemd.show(surplus) if surplus else {}
         return [unit for unit, state in states.items() if state.active not in ("inactive", "failed")]
+
+    def _list_unboxed(self, name: str) -> list[str]:
+        """Units that are containers in the generation in force and processes in this one."""
+        former, new = (
+            {path.stem for path in (self._layout.generations / one / "containers").glob("*.json")}
+            for one in (read_link(self._layout.live), name)
+        )
+        return sorted(f"{stem}.service" for stem in former - new)
 
     def _stop_all(self, name: str) -> None:
         document = read_generation(self._layout, name)

@@ -82,12 +82,15 @@ class Host:
         self.switch = Switch(self.layout, self.systemd, self.said.append, settle=0)
         self.layout.units.mkdir(parents=True)
 
-    def stage(self, name: str, release: str, units: dict[str, str], keep: int = 3, **extra: Any) -> None:
+    def stage(
+        self, name: str, release: str, units: dict[str, str], keep: int = 3, boxes: tuple[str, ...] = (), **extra: Any
+    ) -> None:
         folder = self.layout.releases / release
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".complete").write_text("x")
         files = {f"units/{unit}.d/50.conf": revision for unit, revision in units.items()}
         files |= {"units/p.target": "[Unit]\n", "p.env": f"A={name}\n"}
+        files |= {f"containers/{unit.removesuffix('.service')}.json": "{}" for unit in boxes}
         document = {
             "release": release,
             "target": "p.target",
@@ -124,6 +127,17 @@ def test_only_units_with_another_revision_restart(host: Host) -> None:
     host.stage("g2", "1.0+a", {"a@1.service": "r1", "b@1.service": "r2"})
     assert host.switch.switch("g2")
     assert [call for call in host.systemd.calls if call[0] == "restart"] == [("restart", "b@1.service")]
+
+
+def test_containers_that_become_processes_are_stopped_while_their_units_know_how(host: Host) -> None:
+    both = {"a@1.service": "r1", "b@1.service": "r1"}
+    host.stage("g1", "1.0+a", both, boxes=tuple(both))
+    host.switch.switch("g1")
+    host.systemd.calls.clear()
+    host.stage("g2", "1.0+a", {"a@1.service": "r2", "b@1.service": "r1"}, boxes=("b@1.service",))
+    assert host.switch.switch("g2")
+    verbs = [call for call in host.systemd.calls if call[0] in ("stop", "daemon-reload", "restart")]
+    assert verbs == [("stop", "a@1.service"), ("daemon-reload",), ("restart", "a@1.service")]
 
 
 def test_a_masked_unit_is_unmasked_and_started(host: Host) -> None:
