@@ -382,7 +382,9 @@ def test_nobody_gets_in_without_a_certificate(stage: Stage) -> None:
         code = "import ssl, sys, urllib.request as r; c = ssl.create_default_context(); c.check_hostname = False; "
         code += "c.verify_mode = ssl.CERT_NONE; print(r.urlopen(sys.argv[1], context=c, timeout=5).status)"
         answer = stage.run(target.host, f"python3 -c {shlex.quote(code)} {place} 2>&1 | tail -1")
-        assert "certificate required" in answer.lower() or "alert" in answer.lower(), f"{target.job}: {answer}"
+        # A request that was sent before the refusal was read can drop the reason with the connection.
+        refusals = ("certificate required", "alert", "reset by peer")
+        assert any(word in answer.lower() for word in refusals), f"{target.job}: {answer}"
         plain = stage.run(
             target.host, f"python3 -c {shlex.quote(code)} {place.replace('https', 'http')} 2>&1 | tail -1"
         )
