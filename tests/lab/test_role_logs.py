@@ -175,8 +175,8 @@ def test_only_certificates_of_the_authority_are_taken(stage: Stage) -> None:
     assert stage.send("/run/agent.pem", "sent as an agent") == "403"
     assert stage.send("/run/mine.pem", "sent as the host").startswith("20")
     stored = f"journalctl -q --no-pager -o cat -D {FOLDER} --grep '^sent (with|as)'"
-    assert stage.run("data", stored) == "sent as the host"
-    assert [line["host"] for line in stage.ask("--grep", "^sent as the host")[1]["lines"]] == ["app"]
+    assert set(stage.run("data", stored).splitlines()) == {"sent as the host"}
+    assert {line["host"] for line in stage.ask("--grep", "^sent as the host")[1]["lines"]} == {"app"}
     # No TLS below 1.2, and no plain HTTP.
     old = f"openssl s_client -connect {site.inventory.host('data').address}:19532 -tls1_1 -cipher ALL:@SECLEVEL=0"
     assert "Cipher is (NONE)" in stage.run("app", f"{old} </dev/null 2>&1")
@@ -196,22 +196,24 @@ def test_nothing_is_lost_while_the_log_host_is_away(stage: Stage) -> None:
         loop = f"for n in $(seq {first} {last}); do echo {word} $n.; done"
         stage.run("app", f"systemd-run --quiet --wait --unit=writer sh -c {shlex.quote(loop)}")
 
-    write("numbered", 1, 100)
-    wait(lambda: len(stage.find("--grep", "^numbered ")) == 100)
+    # Another word each time: a lab that was kept has the lines of earlier runs.
+    numbered = f"numbered-{os.urandom(4).hex()}"
+    write(numbered, 1, 100)
+    wait(lambda: len(stage.find("--grep", f"^{numbered} ")) == 100)
     stage.run("data", f"systemctl stop {STORE}")
-    write("numbered", 101, 400)
+    write(numbered, 101, 400)
     # Long enough that the upload has noticed.
     wait(lambda: "Upload to" in stage.run("app", f"journalctl -q -u {UPLOAD} --since -2min"), 60)
-    assert stage.ask("--host", "app", "--grep", "^numbered ")[0] in (0, 2)
+    assert stage.ask("--host", "app", "--grep", f"^{numbered} ")[0] in (0, 2)
     stage.run("data", f"systemctl start {STORE}")
-    write("numbered", 401, 500)
+    write(numbered, 401, 500)
     # And once more the hard way, while lines are under way.
     stage.run("data", f"systemctl kill -s KILL {STORE} {WRITER}")
-    write("numbered", 501, 600)
-    wait(lambda: len(set(stage.find("--grep", "^numbered "))) == 600)
-    found = stage.find("--grep", "^numbered ")
+    write(numbered, 501, 600)
+    wait(lambda: len(set(stage.find("--grep", f"^{numbered} "))) == 600)
+    found = stage.find("--grep", f"^{numbered} ")
     # In their order, and none missing; a line whose answer was lost may have been sent twice.
-    assert list(dict.fromkeys(found)) == [f"numbered {number}." for number in range(1, 601)]
+    assert list(dict.fromkeys(found)) == [f"{numbered} {number}." for number in range(1, 601)]
     assert len(found) < 605
 
 
