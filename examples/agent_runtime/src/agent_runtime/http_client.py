@@ -11,6 +11,7 @@ from typing import Any
 import h11
 
 from agent_runtime.instance import Endpoint
+from agent_runtime.tracing import conventions, spans
 
 LARGEST_ANSWER_BYTES = 4_194_304
 
@@ -41,7 +42,17 @@ async def call(
     if body is not None:
         headers["Content-Type"] = "application/json"
         payload = json.dumps(body).encode()
-    status, content = await exchange(peer, method, path, payload, headers, timeout=timeout, tls=tls)
+    known: conventions.Attributes = {
+        conventions.METHOD: method,
+        conventions.SERVER_ADDRESS: peer.host,
+        conventions.SERVER_PORT: peer.port,
+    }
+    with spans.span(method, "client", known) as span:
+        headers |= spans.carry()
+        status, content = await exchange(peer, method, path, payload, headers, timeout=timeout, tls=tls)
+        span.set(conventions.STATUS, status)
+        if status >= 400:
+            span.fail(str(status))
     try:
         return status, json.loads(content) if content else None
     except ValueError as error:

@@ -23,12 +23,16 @@ from agent_runtime.server import AgentServer, bind_socket
 from agent_runtime.services import ServiceMonitor, Services
 from agent_runtime.settings import RuntimeSettings
 from agent_runtime.tls import CertificateError
+from agent_runtime.tracing.spans import use
+from agent_runtime.tracing.starting import start_traces
 from agent_runtime.web import build_app
 
 log = logging.getLogger(__name__)
 WATCH_SECONDS = 2.0
 # What the packed agents' own `stop` gets of the time to stop.
 CLEANUP_SECONDS = 2.0
+# What sending the last spans gets, after that.
+TRACES_SECONDS = 2.0
 
 
 class Process:
@@ -178,7 +182,13 @@ class Process:
 
 async def run_process(instance: Instance, settings: RuntimeSettings, environ: Mapping[str, str]) -> int:
     """Host the instance's agents until the process is told to stop; return the exit status."""
-    return await Process(instance, settings, environ).run()
+    traces = start_traces(instance, environ)
+    try:
+        return await Process(instance, settings, environ).run()
+    finally:
+        if traces is not None:
+            use(None)
+            traces.stop(TRACES_SECONDS)
 
 
 def main() -> int:

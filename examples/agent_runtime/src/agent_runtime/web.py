@@ -22,9 +22,12 @@ from agent_runtime.answers import answer, answer_error
 from agent_runtime.logs import current_trace
 from agent_runtime.metrics import CONTENT_TYPE, AgentMetrics
 from agent_runtime.secret import redact
+from agent_runtime.tracing import conventions, spans
 
 log = logging.getLogger(__name__)
 
+# What asks for them does so all the time, and nobody follows it.
+UNTRACED = frozenset({"/health", "/ready", "/metrics"})
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 TRACE_PARENT = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 REQUEST_IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -54,6 +57,24 @@ class Observation:
         set_current_agent(self._agent)
         headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
         current_trace.set(find_trace(headers))
+        if spans.is_on() and scope["path"] not in UNTRACED:
+            await self._trace(scope, receive, send, headers)
+        else:
+            await self._observe(scope, receive, send)
+
+    async def _trace(self, scope: Scope, receive: Receive, send: Send, headers: dict[str, str]) -> None:
+        method = scope["method"] if scope["method"] in METHODS else "_OTHER"
+        with spans.span(method, "server", {conventions.METHOD: method}, headers) as span:
+            status = await self._observe(scope, receive, send)
+            route = self._paths.get(scope.get("endpoint"))
+            if route is not None:
+                span.rename(f"{method} {route}")
+                span.set(conventions.ROUTE, route)
+            span.set(conventions.STATUS, status)
+            if status >= 500:
+                span.fail(str(status))
+
+    async def _observe(self, scope: Scope, receive: Receive, send: Send) -> int:
         started, status = time.monotonic(), 500
 
         async def note_status(message: Message) -> None:
@@ -70,6 +91,7 @@ class Observation:
             method = scope["method"] if scope["method"] in METHODS else "(other)"
             self._metrics.requests.labels(method, route, str(status)).inc()
             self._metrics.request_seconds.labels(route).observe(time.monotonic() - started)
+        return status
 
 
 def build_app(agent: Agent, check_services: Checks) -> Starlette:

@@ -21,6 +21,7 @@ from agent_runtime.bus.storing import Storing
 from agent_runtime.instance import Service
 from agent_runtime.pace import Pace
 from agent_runtime.tls import Tls
+from agent_runtime.tracing import spans
 from agent_runtime.work.messages import new_identifier
 
 log = logging.getLogger(__name__)
@@ -169,11 +170,13 @@ class Bus:
     async def store(self, subject: str, payload: bytes, identifier: str) -> None:
         """Put a message into the stream of its subject; the same identifier counts once within two minutes.
 
+        Its headers carry the context of the span that is under way.
+
         Raises:
             BusFullError: the stream is full.
             BusError: not stored, or perhaps stored and not confirmed.
         """
-        await guard(self._storing.store(subject, payload, identifier))
+        await guard(self._storing.store(subject, payload, identifier, spans.carry()))
 
     async def find_stream(self, config: StreamConfig) -> None:
         """Look a stream up, and create it as described where there is none. Raises BusError.

@@ -26,6 +26,7 @@ from agent_runtime.bus.subjects import (
 from agent_runtime.logs import current_trace
 from agent_runtime.metrics import AgentMetrics
 from agent_runtime.settings import RuntimeSettings
+from agent_runtime.tracing import conventions, spans
 from agent_runtime.work.entries import Handler, PermanentError, compute_wait
 from agent_runtime.work.messages import Outcome, Work, new_identifier, read_work
 
@@ -162,23 +163,28 @@ class BusConsumer:
             elif delivery > self._settings.work_tries:
                 await self._set_aside(message, work, f"its worker ended {delivery - 1} times")
             else:
-                await self._try(message, work)
+                known = conventions.describe_request(self._agent, work.identifier, "nats", message.subject)
+                name = f"{conventions.INVOKE_AGENT} {self._agent}"
+                with spans.span(name, "consumer", known, message.headers or {}) as span:
+                    await self._try(message, work, span)
         except BusError as error:
             log.warning("request stays pending: %s", error)
         except Exception:
             log.exception("request stays pending")
 
-    async def _try(self, message: Msg, work: Work) -> None:
+    async def _try(self, message: Msg, work: Work, span: spans.Span) -> None:
         started = time.monotonic()
         self._metrics.work_in_flight.inc()
         try:
             async with asyncio.timeout(self._settings.work_timeout):
                 outcome = Outcome(True, await self._handler(work))
         except PermanentError as error:
+            span.fail(type(error).__name__, str(error))
             self._metrics.work.labels("failed").inc()
             await self._set_aside(message, work, str(error))
             return
         except Exception as error:  # a handler may fail in any way; the request must survive all of them
+            span.fail(type(error).__name__, str(error))
             self._metrics.work.labels("failed").inc()
             reason = f"{type(error).__name__}: {error}"[:500]
             tries = work.tries + 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from contextlib import AbstractContextManager
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -14,6 +15,7 @@ from agent_runtime.bus.connection import Bus
 from agent_runtime.bus.errors import BusError, BusFullError
 from agent_runtime.bus.subjects import request_subject
 from agent_runtime.logs import current_trace
+from agent_runtime.tracing import conventions, spans
 from agent_runtime.work.messages import (
     IDENTIFIER_PATTERN,
     NAME_PATTERN,
@@ -47,7 +49,8 @@ class BusRequestClient:
             BusError: NATS has not confirmed it in five tries; the request may or may not be stored.
         """
         identifier = identifier or new_identifier()
-        await self._store(agent, body, identifier, "")
+        with self._span(agent, identifier):
+            await self._store(agent, body, identifier, "")
         return identifier
 
     async def request(
@@ -60,6 +63,17 @@ class BusRequestClient:
             ReplyTimeoutError: no outcome in time. The request is stored and will still be handled.
         """
         identifier = identifier or new_identifier()
+        with self._span(agent, identifier) as span:
+            outcome = await self._request(agent, body, timeout, identifier)
+            if not outcome.done:
+                span.fail("refused", outcome.error)
+            return outcome
+
+    def _span(self, agent: str, identifier: str) -> AbstractContextManager[spans.Span]:
+        known = conventions.describe_request(agent, identifier, "nats", request_subject(agent))
+        return spans.span(f"{conventions.INVOKE_AGENT} {agent}", "client", known)
+
+    async def _request(self, agent: str, body: dict[str, Any], timeout: float, identifier: str) -> Outcome:
         if self._subscribing is None:
             self._subscribing = asyncio.create_task(self._bus.subscribe(f"{self._replies}.*", self._receive))
         await self._subscribing

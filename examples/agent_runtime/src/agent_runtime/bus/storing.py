@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from nats.aio.msg import Msg
 from nats.js.api import Header
@@ -38,8 +38,8 @@ class Storing:
         self._waiting: dict[str, tuple[float, asyncio.Future[None]]] = {}
         self._timer: asyncio.TimerHandle | None = None
 
-    async def store(self, subject: str, payload: bytes, identifier: str) -> None:
-        """Send a message, and return once JetStream has it.
+    async def store(self, subject: str, payload: bytes, identifier: str, headers: Mapping[str, str] = {}) -> None:
+        """Send a message with these headers besides its identifier, and return once JetStream has it.
 
         Raises:
             StoreRefusedError: JetStream refused it, or no stream takes its subject.
@@ -52,7 +52,8 @@ class Storing:
         if self._timer is None:
             self._timer = loop.call_later(self._timeout, self._expire)
         try:
-            await self._publish(subject, payload, f"{self._prefix}.{token}", {Header.MSG_ID.value: identifier})
+            sent = {Header.MSG_ID.value: identifier, **headers}
+            await self._publish(subject, payload, f"{self._prefix}.{token}", sent)
             await future
         finally:
             self._waiting.pop(token, None)

@@ -15,6 +15,7 @@ from agent_runtime.http_client import CallError, call
 from agent_runtime.instance import Endpoint
 from agent_runtime.logs import current_trace
 from agent_runtime.stores.redis_store import StoreError
+from agent_runtime.tracing import spans
 from agent_runtime.work.messages import new_identifier
 from agent_runtime.work.requests import ReplyTimeoutError, RequestError
 
@@ -69,11 +70,13 @@ class Simulator(Agent):
             await asyncio.sleep(random.uniform(low, high))
             others = [other for other in self._crowd if other != name]
             if others:
-                await self._meet(name, random.choice(others))
+                with spans.span("meet"):
+                    await self._meet(name, random.choice(others))
 
     async def _meet(self, name: str, peer: str) -> None:
         identifier = new_identifier()
-        current_trace.set(identifier)
+        if not spans.is_on():
+            current_trace.set(identifier)
         try:
             if await self._ask(peer) == "avoid" and random.random() < 0.5:
                 return

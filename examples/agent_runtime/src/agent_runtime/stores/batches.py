@@ -15,6 +15,7 @@ import asyncpg  # type: ignore[import-untyped]
 
 from agent_runtime.pace import Pace
 from agent_runtime.stores.database import DatabaseError
+from agent_runtime.tracing import spans
 
 log = logging.getLogger(__name__)
 Row = TypeVar("Row")
@@ -34,6 +35,8 @@ class BatchWriter(Generic[Row]):
         """
         self._write, self._writers, self._pace = write, writers, Pace(gather)
         self._waiting: list[tuple[Row, asyncio.Future[None]]] = []
+        # Where the first row of those that wait comes from: a batch is part of that request's trace.
+        self._carrier: dict[str, str] = {}
         self._running: set[asyncio.Task[None]] = set()
 
     async def add(self, row: Row) -> None:
@@ -44,18 +47,22 @@ class BatchWriter(Generic[Row]):
             asyncpg.PostgresError: it refused this row.
         """
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        if not self._waiting:
+            self._carrier = spans.carry()
         self._waiting.append((row, future))
         if len(self._running) < self._writers:
             task = asyncio.create_task(self._work(), name="batch")
             self._running.add(task)
             task.add_done_callback(self._running.discard)
-        await future
+        with spans.span("wait for the batch"):
+            await future
 
     async def _work(self) -> None:
         while self._waiting:
             await self._pace.wait()
             batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
-            await self._write_batch(batch)
+            with spans.span("write a batch", "internal", {"rows": len(batch)}, self._carrier):
+                await self._write_batch(batch)
 
     async def _write_batch(self, batch: list[tuple[Row, asyncio.Future[None]]]) -> None:
         try:

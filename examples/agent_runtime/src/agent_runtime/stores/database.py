@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import asyncpg  # type: ignore[import-untyped]
 
 from agent_runtime.secret import Secret
+from agent_runtime.tracing import spans
 
 Result = TypeVar("Result")
 Act = Callable[[Any], Awaitable[Result]]
@@ -64,6 +65,11 @@ class Database:
         async with self._opening:
             if self._pool is None:
                 options = self._options
+                more: dict[str, Any] = {}
+                if spans.is_on():
+                    from agent_runtime.stores.traced_connection import TracedConnection
+
+                    more["connection_class"] = TracedConnection
                 self._pool = await asyncpg.create_pool(
                     host=[address for address, _ in options.addresses],
                     port=[port for _, port in options.addresses],
@@ -79,6 +85,7 @@ class Database:
                     # PgBouncer resets its server connections itself where that is needed.
                     reset=_keep_session,
                     server_settings={"application_name": options.application},
+                    **more,
                 )
             return self._pool
 

@@ -14,6 +14,7 @@ from agent_runtime.logs import current_trace
 from agent_runtime.metrics import AgentMetrics
 from agent_runtime.settings import RuntimeSettings
 from agent_runtime.stores.redis_store import Command, RedisStore, StoreError
+from agent_runtime.tracing import conventions, spans
 from agent_runtime.work.messages import GROUP, Keys, Outcome, Work, decode_work, flatten_fields
 
 log = logging.getLogger(__name__)
@@ -73,11 +74,14 @@ class EntryHandler:
             elif deliveries >= self._settings.work_tries:
                 await self._set_aside(entry, fields, work, f"its worker ended {deliveries} times")
             else:
-                await self._try(entry, work)
+                known = conventions.describe_request(self._agent, work.identifier, "redis", self._keys.stream())
+                name = f"{conventions.INVOKE_AGENT} {self._agent}"
+                with spans.span(name, "consumer", known, work.carrier) as span:
+                    await self._try(entry, work, span)
         except StoreError as error:
             log.warning("request stays pending: %s", error, extra={"entry": entry})
 
-    async def _try(self, entry: str, work: Work) -> None:
+    async def _try(self, entry: str, work: Work, span: spans.Span) -> None:
         started = time.monotonic()
         self._metrics.work_in_flight.inc()
         try:
@@ -86,10 +90,12 @@ class EntryHandler:
             outcome = Outcome(True, body)
             text = outcome.encode()
         except PermanentError as error:
+            span.fail(type(error).__name__, str(error))
             self._metrics.work.labels("failed").inc()
             await self._set_aside(entry, work.encode(), work, str(error))
             return
         except Exception as error:  # a handler may fail in any way; the request must survive all of them
+            span.fail(type(error).__name__, str(error))
             self._metrics.work.labels("failed").inc()
             reason = f"{type(error).__name__}: {error}"[:500]
             log.warning("request failed: %s", reason, extra={"request": work.identifier, "tries": work.tries + 1})

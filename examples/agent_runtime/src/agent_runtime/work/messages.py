@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import uuid
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agent_runtime.stores.redis_store import RedisStore
+from agent_runtime.tracing.spans import pick_headers
 
 GROUP = "workers"
 NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -58,6 +60,8 @@ class Work:
     requester: str = ""
     trace: str = ""
     tries: int = 0
+    carrier: Mapping[str, str] = field(default_factory=dict)
+    """Headers with the context of its requester's span, where there are traces."""
 
     def encode(self) -> dict[str, str]:
         """Return the fields of the stream entry."""
@@ -68,6 +72,7 @@ class Work:
             "requester": self.requester,
             "trace": self.trace,
             "tries": str(self.tries),
+            **self.carrier,
         }
 
     def describe(self) -> dict[str, Any]:
@@ -103,6 +108,7 @@ def decode_work(agent: str, fields: dict[str, str]) -> Work:
             requester=fields.get("requester", ""),
             trace=fields.get("trace", ""),
             tries=int(fields.get("tries", "0")),
+            carrier=pick_headers(fields),
         )
     except KeyError as error:
         raise ValueError(f"field {error} is missing") from None

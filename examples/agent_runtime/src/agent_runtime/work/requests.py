@@ -7,10 +7,12 @@ import contextlib
 import json
 import logging
 import time
+from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
 from agent_runtime.logs import current_trace
 from agent_runtime.stores.redis_store import LONGEST_BLOCK_SECONDS, RedisStore, StoreError
+from agent_runtime.tracing import conventions, spans
 from agent_runtime.work.messages import (
     IDENTIFIER_PATTERN,
     LARGEST_BODY_BYTES,
@@ -71,7 +73,9 @@ class RequestClient:
             RequestError: the name, identifier or size is not allowed, or too many requests wait already.
             StoreError: Redis did not answer; the request may or may not be stored.
         """
-        return await self._store_work(agent, body, identifier or new_identifier(), requester="")
+        identifier = identifier or new_identifier()
+        with self._span(agent, identifier):
+            return await self._store_work(agent, body, identifier, requester="")
 
     async def request(
         self, agent: str, body: dict[str, Any], *, timeout: float = 10.0, identifier: str | None = None
@@ -83,6 +87,17 @@ class RequestClient:
             ReplyTimeoutError: no outcome in time.
         """
         identifier = identifier or new_identifier()
+        with self._span(agent, identifier) as span:
+            outcome = await self._request(agent, body, timeout, identifier)
+            if not outcome.done:
+                span.fail("refused", outcome.error)
+            return outcome
+
+    def _span(self, agent: str, identifier: str) -> AbstractContextManager[spans.Span]:
+        known = conventions.describe_request(agent, identifier, "redis", Keys(self._store, agent).stream())
+        return spans.span(f"{conventions.INVOKE_AGENT} {agent}", "client", known)
+
+    async def _request(self, agent: str, body: dict[str, Any], timeout: float, identifier: str) -> Outcome:
         replies = Keys(self._store, agent).replies(self._name)
         if replies not in self._readers:
             self._readers[replies] = asyncio.create_task(self._read_replies(agent, replies), name="replies")
@@ -124,7 +139,7 @@ class RequestClient:
         # Not exact with many requesters at once; it only has to keep the memory bounded.
         if await self._store.run("XLEN", stream) >= self._backlog:
             raise RequestError(f"{agent} has {self._backlog} requests waiting")
-        work = Work(agent, body, identifier, time.time(), requester, current_trace.get() or "")
+        work = Work(agent, body, identifier, time.time(), requester, current_trace.get() or "", carrier=spans.carry())
         await self._store.run("XADD", stream, "*", *flatten_fields(work.encode()))
         return identifier
 
