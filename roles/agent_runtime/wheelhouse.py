@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import io
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
 import tarfile
 import tempfile
-import threading
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from groundwork.artifacts.wheels import download_wheels, locked, run_pip
 from groundwork.manifest.platform import Platform
 from groundwork.problems import Problem, ProblemError
-from roles.agent_runtime.sources import Sources, Target, compute_source_digest, copy_sources, find_sources, name_release
+from roles.agent_runtime.sources import (
+    KEY,
+    Sources,
+    Target,
+    compute_source_digest,
+    copy_sources,
+    find_sources,
+    name_release,
+)
 from roles.agent_runtime.wheels import WheelDescription, inspect_wheel, normalise_name
 
 ARCHIVE = "release.tar"
 DESCRIPTION = "wheelhouse.json"
-PIP_SECONDS = 900
-# Newest first; glibc 2.36 is Debian 12's, and wheels for an older one run on every newer one (PEP 600).
-_GLIBC_MINORS = range(36, 16, -1)
-_EPOCH = "315532800"  # 1980-01-01, the oldest time a zip can hold
-_locks: dict[str, threading.Lock] = {}
 
 
 @dataclass(frozen=True)
@@ -56,7 +53,7 @@ def prepare_wheelhouse(root: Path, platform: Platform, folder: Path, target: Tar
     digest = hashlib.sha256(f"{key} {json.dumps(modules, sort_keys=True)}".encode()).hexdigest()
     cache = root / ".cache" / "wheelhouse"
     done = cache / digest[:32]
-    with _locked(cache, digest[:32]):
+    with locked(cache, digest[:32]):
         if not (done / DESCRIPTION).is_file():
             with tempfile.TemporaryDirectory(prefix=f".{digest[:8]}-", dir=cache) as scratch:
                 _fill(Path(scratch), sources, target, key, modules)
@@ -76,20 +73,6 @@ def _list_modules(platform: Platform) -> dict[str, str]:
     names = " ".join(sorted(modules - {""}))
     launcher = platform.runtime.launcher
     return {"imports": f"{launcher} {names}".strip(), "finds": ""} if launcher else {"imports": "", "finds": names}
-
-
-@contextmanager
-def _locked(cache: Path, name: str) -> Iterator[None]:
-    """Exclude other greenlets of this process, then other processes; waiting lets other greenlets run."""
-    cache.mkdir(parents=True, exist_ok=True)
-    with _locks.setdefault(name, threading.Lock()), (cache / f".{name}.lock").open("w") as stream:
-        while True:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(0.1)
-        yield
 
 
 def _fill(scratch: Path, sources: Sources, target: Target, key: str, modules: dict[str, str]) -> None:
@@ -140,7 +123,7 @@ def _obtain_wheel(scratch: Path, wheels: Path, sources: Sources, target: Target)
     if sources.directory:
         copy_sources(sources.directory, scratch / "source")
         arguments = ["wheel", "--no-deps", "--wheel-dir", str(built), str(scratch / "source")]
-        _run_pip(arguments, f"{sources.directory.name} cannot be built")
+        run_pip(arguments, f"{sources.directory.name} cannot be built", KEY)
         shutil.rmtree(scratch / "source")
     elif sources.index:
         _download(built, target, ["--no-deps", "==".join(sources.index)])
@@ -153,29 +136,7 @@ def _obtain_wheel(scratch: Path, wheels: Path, sources: Sources, target: Target)
 
 
 def _download(folder: Path, target: Target, what: Sequence[str]) -> None:
-    platforms = [f"manylinux_2_{minor}_{target.machine}" for minor in _GLIBC_MINORS]
-    platforms += [f"manylinux2014_{target.machine}", f"linux_{target.machine}"]
-    abi = f"cp{target.python.replace('.', '')}"
-    arguments = ["download", "--dest", str(folder), "--only-binary=:all:", "--implementation", "cp"]
-    arguments += ["--python-version", target.python, "--abi", abi, "--abi", "abi3", "--abi", "none"]
-    arguments += [part for platform in platforms for part in ("--platform", platform)]
-    message = f"the dependencies cannot be downloaded for Python {target.python} on {target.machine}"
-    _run_pip([*arguments, *what], message)
-
-
-def _run_pip(arguments: Sequence[str], message: str) -> None:
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--no-input", "-q", *arguments]
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": _EPOCH, "PYTHONHASHSEED": "0"}
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=PIP_SECONDS)
-        failed, told = done.returncode != 0, done.stderr or done.stdout
-    except subprocess.TimeoutExpired:
-        failed, told = True, f"no end within {PIP_SECONDS} s"
-    if failed:
-        lines = [line.strip() for line in told.splitlines() if line.strip()]
-        errors = [line for line in lines if re.search(r"error", line, re.IGNORECASE)] or lines[-3:]
-        reason = " / ".join(re.sub(r"https?://\S+", "(the package index)", line) for line in errors[:3])[:600]
-        raise ProblemError([Problem(f"{message}: {reason or 'pip says nothing'}", key="runtime.package")])
+    download_wheels(folder, target.python, target.machine, what, KEY)
 
 
 def _pack(archive: Path, wheels: Path, lock: str, content: dict[str, str]) -> None:
