@@ -25,6 +25,7 @@ from agent_runtime.work.messages import NAME_PATTERN, Work
 from agent_runtime.work.requests import ReplyTimeoutError, RequestError
 
 LONGEST_SECONDS = 60.0
+MOST_STATIONS = 10
 
 
 @dataclass(frozen=True)
@@ -58,14 +59,31 @@ class Worker(Agent):
             self.context.spawn(self._ask(target), f"requests to {target}")
 
     async def handle(self, work: Work) -> dict[str, Any]:
-        """Wait as configured, or as the request's `seconds` say, and return the request."""
+        """Wait as configured, or as the request's `seconds` say, and return the request.
+
+        A request with `via`, a list of agents, is handed on to the first of them with the rest of the list; the answer
+        then holds that agent's.
+        """
         seconds = work.body.get("seconds", self._settings.worker_seconds)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= LONGEST_SECONDS:
             raise PermanentError(f"seconds must be a number from 0 to {LONGEST_SECONDS:g}")
         await asyncio.sleep(seconds)
         if random.random() < self._settings.worker_failure_share:
             raise RuntimeError("this try fails on purpose (WORKER_FAILURE_SHARE)")
-        return {"echo": work.body, "agent": self.context.name, "replica": self.context.entry.replica}
+        content = {"echo": work.body, "agent": self.context.name, "replica": self.context.entry.replica}
+        stations = work.body.get("via") or []
+        return {**content, "next": await self._hand_on(work.body, stations)} if stations else content
+
+    async def _hand_on(self, body: dict[str, Any], stations: Any) -> dict[str, Any]:
+        allowed = isinstance(stations, list) and len(stations) <= MOST_STATIONS
+        if not allowed or not all(isinstance(one, str) and NAME_PATTERN.fullmatch(one) for one in stations):
+            raise PermanentError(f"via must be a list of at most {MOST_STATIONS} agents")
+        requests = self.context.requests
+        assert requests is not None  # the launcher refuses agents that take work without Redis or NATS
+        outcome = await requests.request(stations[0], {**body, "via": stations[1:]})
+        if not outcome.done:
+            raise PermanentError(f"{stations[0]}: {outcome.error}")
+        return outcome.body
 
     async def _answer_echo(self, request: Request) -> Response:
         work = Work(self.context.name, await read_object(request), "http", 0.0)

@@ -83,10 +83,12 @@ class _Handle:
 class OpenTelemetryTracer:
     """Makes spans of OpenTelemetry for one process of a platform."""
 
-    def __init__(self, provider: TracerProvider, platform: str, group: str) -> None:
+    def __init__(self, provider: TracerProvider, instance: Instance) -> None:
         self._tracer = provider.get_tracer("agent_runtime", __version__, schema_url=conventions.SCHEMA)
         self._propagator = CompositePropagator([TraceContextTextMapPropagator(), W3CBaggagePropagator()])
-        self._platform, self._group = platform, group
+        self._platform, self._group = instance.platform, instance.group
+        # Of the resource, which has it as well, Phoenix keeps only the project's name.
+        self._process = f"{instance.host}/{instance.unit}"
 
     def span(
         self,
@@ -111,7 +113,7 @@ class OpenTelemetryTracer:
             found = baggage.set_baggage(PLATFORM, self._platform, found)
             found = baggage.set_baggage(GROUP, self._group, found)
         origin = {key: str(baggage.get_baggage(key, found)) for key in (PLATFORM, GROUP)}
-        given = {"agent": current_agent.get(), **origin, **(attributes or {})}
+        given = {"agent": current_agent.get(), "service.instance.id": self._process, **origin, **(attributes or {})}
         # Exceptions are noted below: OpenTelemetry would send their text and traceback as they are.
         one = self._tracer.start_span(
             name, found, KINDS[kind], given, record_exception=False, set_status_on_exception=False
@@ -152,7 +154,7 @@ class Traces:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         self._provider = TracerProvider(shutdown_on_exit=False)
         self._provider.add_span_processor(processor or BatchSpanProcessor(ReportedExporter(_make_exporter())))
-        self.tracer = OpenTelemetryTracer(self._provider, instance.platform, instance.group)
+        self.tracer = OpenTelemetryTracer(self._provider, instance)
 
     def stop(self, seconds: float) -> None:
         """Send what is left, for `seconds` at most: an unreachable place must not keep a process from ending."""
