@@ -4,7 +4,8 @@
     groundwork certs rotate ENV
 
 The roles here are those of site.py whose services hold certificates in memory; they reload, and restart nothing that is
-as declared. PostgreSQL and NATS only read their certificates: no migration runs. Agents watch their own files.
+as declared; Phoenix alone restarts, as it reads its certificate at its start only. PostgreSQL and NATS only read their
+certificates: no migration runs. Agents watch their own files.
 """
 
 from groundwork.site import current_site
@@ -16,6 +17,7 @@ from roles.pki.deploy import pki
 from roles.postgresql.deploy import postgresql_certificates
 from roles.redis.deploy import redis
 from roles.reverse_proxy.deploy import reverse_proxy
+from roles.traces.deploy import traces
 
 site = current_site()
 
@@ -27,3 +29,4 @@ nats_certificates(site)
 reverse_proxy(site)
 observability(site)
 logs(site)
+traces(site)

@@ -24,6 +24,7 @@ from roles.postgresql.deploy import postgresql
 from roles.redis.deploy import redis
 from roles.reverse_proxy.deploy import reverse_proxy
 from roles.scheduler.deploy import scheduler
+from roles.traces.deploy import traces
 
 site = current_site()
 with refusing():
@@ -46,6 +47,7 @@ retire_container_engine(site)
 reverse_proxy(site)
 observability(site)
 logs(site)
+traces(site)
 scheduler(site)
 # Hosts whose data name a `hardening_level`; the others are left alone.
 hardening(site)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import PostgresqlService
-from groundwork.topology.identities import JOURNAL_STORE, find_journal_store, pool_unit, site_unit
+from groundwork.topology.identities import JOURNAL_STORE, TRACES, find_journal_store, pool_unit, site_unit
 from groundwork.topology.model import Topology
 
 Protocol = Literal["tls", "postgresql", "nats"]
@@ -53,6 +53,10 @@ def list_tls_endpoints(platform: Platform, topology: Topology) -> Iterator[TlsEn
     for machine in topology.inventory.group(store.hosts) if store else ():
         # It refuses whom it does not know with the answer to the request, after the handshake.
         yield TlsEndpoint(machine.name, JOURNAL_STORE, machine.address, store.port if store else 0, "tls", False)
+    traces = platform.observability.traces
+    for machine in topology.inventory.group(traces.hosts) if traces else ():
+        port = traces.port if traces else 0
+        yield TlsEndpoint(machine.name, TRACES, machine.address, port, "tls", True)
     for site in topology.sites:
         if platform.exposure[site.exposure].tls.source == "authority":
             yield TlsEndpoint(site.host, site_unit(site.exposure), site.address, site.port, "tls", False)

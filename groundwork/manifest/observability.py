@@ -62,9 +62,13 @@ class Traces(Model):
     """Where traces are collected."""
 
     hosts: HostGroup
+    """One host."""
     backend: Literal["phoenix", "jaeger"] = "phoenix"
     port: Port = 4318
+    retention: Duration = 1_209_600.0
+    """Whole days count, begun ones too."""
     sample_percent: Percent | None = None
+    """Share of requests that are followed; all of them without it."""
 
 
 class Observability(Model):

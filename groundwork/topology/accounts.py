@@ -31,6 +31,8 @@ SERVICE_USERS = {
     "consul": SystemUser("consul", "/var/lib/consul"),
     "journal": SystemUser("systemd-journal-remote", "/"),
     "prometheus": SystemUser("prometheus", "/var/lib/prometheus"),
+    # No package of Debian's: ours alone.
+    "phoenix": SystemUser("phoenix"),
 }
 
 

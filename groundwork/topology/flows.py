@@ -38,13 +38,14 @@ def list_flows(
     reachable: dict[str, list[Endpoint]] = {}
     for endpoint in endpoints:
         reachable.setdefault(endpoint.name, []).append(endpoint)
-    nodes = tuple(nodes)
+    nodes, processes = tuple(nodes), tuple(processes)
     yield from _agent_flows(platform, processes, reachable)
     yield from _service_flows(platform, nodes)
     yield from _site_flows(platform, sites, reachable)
     yield from _opening_flows(platform, inventory)
     yield from _watching_flows(platform, inventory, tuple(scrape_targets))
     yield from _journal_flows(platform, inventory)
+    yield from _tracing_flows(platform, inventory, processes)
 
 
 def _watching_flows(
@@ -70,6 +71,24 @@ def _journal_flows(platform: Platform, inventory: Inventory) -> Iterator[Flow]:
         for host in inventory.hosts:
             reason = "journals are collected"
             yield Flow(host.name, JOURNAL_UPLOAD, target.name, target.address, store.port, "tcp", reason)
+
+
+def _tracing_flows(platform: Platform, inventory: Inventory, processes: Iterable[Process]) -> Iterator[Flow]:
+    """Every process sends its spans; none counts on somebody taking them."""
+    traces = platform.observability.traces
+    for machine in inventory.group(traces.hosts) if traces else ():
+        for process in processes:
+            port, reason = traces.port if traces else 0, f"{process.group} sends its spans"
+            yield Flow(
+                process.host,
+                process.unit_name,
+                machine.name,
+                machine.address,
+                port,
+                "tcp",
+                reason,
+                required=False,
+            )
 
 
 def _opening_flows(platform: Platform, inventory: Inventory) -> Iterator[Flow]:

@@ -26,6 +26,8 @@ JOURNAL_UPLOAD, JOURNAL_STORE = "journal-upload", "journal-store"
 _JOURNAL = "journal."
 # RFC 5280, appendix A: ub-common-name.
 _LONGEST_ACCOUNT = 64
+TRACES = "traces"
+"""Unit of the identity of what collects traces."""
 _HOST_NAME = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 
 
@@ -40,8 +42,8 @@ def list_identities(
     """Yield one identity per unit and host: host names, addresses, a SPIFFE URI of the unit, and its account.
 
     Agent processes have the account of their group, servers that of their service, PgBouncer ``pgbouncer``, the
-    reverse proxy ``proxy``; ``prometheus``, ``alertmanager`` and ``exporter`` watch; what sends a journal has
-    an account of its host (``journal_account``). Besides the units, every host has an ``operator``.
+    reverse proxy ``proxy``; ``prometheus``, ``alertmanager``, ``exporter`` and ``traces`` watch; what sends a journal
+    has an account of its host (``journal_account``). Besides the units, every host has an ``operator``.
     """
 
     def identity(
@@ -84,6 +86,8 @@ def list_identities(
             yield identity(JOURNAL_UPLOAD, machine.name, machine.address, journal_account(machine.name))
         for machine in inventory.group(store.hosts):
             yield identity(JOURNAL_STORE, machine.name, machine.address, JOURNAL_STORE, service_user("journal"))
+    for machine in inventory.group(observability.traces.hosts) if observability.traces else ():
+        yield identity(TRACES, machine.name, machine.address, TRACES, service_user("phoenix"))
     for machine in inventory.hosts:
         yield identity(OPERATOR, machine.name, machine.address, "operator")
 

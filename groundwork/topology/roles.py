@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from groundwork.topology.identities import ALERTMANAGER, EXPORTER, JOURNAL_UPLOAD, PROMETHEUS
+from groundwork.topology.identities import ALERTMANAGER, EXPORTER, JOURNAL_UPLOAD, PROMETHEUS, TRACES
 from groundwork.topology.model import Topology
 from groundwork.topology.vendor_parts import PACKAGES_OF_KIND
 
@@ -30,6 +30,8 @@ def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
         roles.append("observability")
     if any(one.host == host and one.unit == JOURNAL_UPLOAD for one in topology.identities):
         roles.append("logs")
+    if any((one.host, one.unit) == (host, TRACES) for one in topology.identities):
+        roles.append("traces")
     if CONTROLLER in topology.inventory.host(host).groups:
         roles.append("scheduler")
     if topology.inventory.host(host).data.get("hardening_level"):

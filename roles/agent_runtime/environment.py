@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
+from urllib.parse import quote
 
 from groundwork.authority import paths
 from groundwork.manifest.agents import Configuration, Need
@@ -88,6 +90,42 @@ def describe_needs(platform: Platform, topology: Topology, process: Process) -> 
     return plain, secrets
 
 
+def describe_traces(platform: Platform, topology: Topology, process: Process) -> Variables:
+    """OpenTelemetry's own variables (its specification, "Environment Variables"), which any of its SDKs reads.
+
+    None where no traces are declared. Spans are sent with the unit's certificate; Phoenix keeps them in a project of
+    the platform's name.
+    """
+    traces = platform.observability.traces
+    collectors = topology.inventory.group(traces.hosts) if traces else ()
+    if traces is None or not collectors:
+        return {}
+    address, unit = collectors[0].address, process.unit_name.removesuffix(".service")
+    shown = f"[{address}]" if ":" in address else address
+    attributes = {
+        "service.namespace": platform.platform,
+        "service.instance.id": f"{process.host}/{unit}",
+        "deployment.environment.name": topology.environment,
+        "host.name": process.host,
+    }
+    if traces.backend == "phoenix":
+        attributes["openinference.project.name"] = platform.platform
+    share = Decimal(100) if traces.sample_percent is None else traces.sample_percent
+    prefix = "OTEL_EXPORTER_OTLP_TRACES"
+    return {
+        f"{prefix}_ENDPOINT": f"https://{shown}:{traces.port}/v1/traces",
+        f"{prefix}_PROTOCOL": "http/protobuf",
+        f"{prefix}_CERTIFICATE": paths.bundle(platform.platform),
+        f"{prefix}_CLIENT_CERTIFICATE": paths.certificate(platform.platform, unit),
+        f"{prefix}_CLIENT_KEY": paths.key(platform.platform, unit),
+        "OTEL_SERVICE_NAME": process.group,
+        "OTEL_RESOURCE_ATTRIBUTES": ",".join(f"{key}={quote(value, safe='/')}" for key, value in attributes.items()),
+        "OTEL_PROPAGATORS": "tracecontext,baggage",
+        "OTEL_TRACES_SAMPLER": "parentbased_traceidratio",
+        "OTEL_TRACES_SAMPLER_ARG": f"{(share / 100).normalize():f}",
+    }
+
+
 def process_variables(platform: Platform, topology: Topology, process: Process) -> tuple[Variables, Variables]:
     """All of one process's variables besides its configuration file: plain ones, and credentials by ``KEY_FILE``."""
     group = platform.groups[process.group]
@@ -110,6 +148,7 @@ def process_variables(platform: Platform, topology: Topology, process: Process) 
         "GROUNDWORK_UNIT": unit,
         "GROUNDWORK_INSTANCE_FILE": f"{folder}/instances/{unit}.json",
     }
+    plain |= describe_traces(platform, topology, process)
     if group.configuration:
         plain["GROUNDWORK_CONFIGURATION_FILE"] = f"{folder}/{group.configuration.file}"
     if not process.packed:

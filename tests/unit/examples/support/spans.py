@@ -87,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         content = self.rfile.read(int(self.headers["Content-Length"]))
         request = ExportTraceServiceRequest.FromString(content)
-        subject = dict(pair[0] for pair in self.connection.getpeercert()["subject"])  # type: ignore[attr-defined]
+        subject = dict(pair[0] for pair in self.connection.getpeercert()["subject"])
         for one in request.resource_spans:
             resource = read_attributes(one.resource.attributes)
             for scope in one.scope_spans:

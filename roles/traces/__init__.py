@@ -1,0 +1,1 @@
+"""Arize Phoenix as the place for traces."""

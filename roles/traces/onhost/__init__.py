@@ -1,0 +1,1 @@
+"""What runs on hosts; each a program of its own."""
