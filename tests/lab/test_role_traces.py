@@ -138,6 +138,8 @@ def test_verification_agrees(stage: Stage) -> None:
     environ = {**os.environ, "GROUNDWORK_ROOT": str(stage.root)}
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    # All of them, on their hosts: ten about Phoenix, and one about the agents of each host.
+    assert " 12 passed" in f" {done.stdout.splitlines()[-1]}", done.stdout[-2000:]
 
 
 def test_a_request_through_three_agents_on_two_hosts_is_one_trace(stage: Stage) -> None:
