@@ -127,7 +127,10 @@ def test_stop_under_load_leaves_nothing_pending(redis_server: Any, start_runtime
         left = int(redis_server.command("XLEN", "chorus:work:worker"))
         done = len(redis_server.command("KEYS", "chorus:result:*").split())
         assert left + done == 100 * (round_number + 1)
+        process.messages.clear()
         process.start()
+        # Before it has begun, a signal ends it as any other program.
+        process.wait_for_message("READY=1")
 
 
 def test_failures_name_the_exception_only_in_debug(redis_server: Any, start_runtime: Any, tmp_path: Path) -> None:
