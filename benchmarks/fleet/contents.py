@@ -36,3 +36,11 @@ mkdir -p {FOLDER}/files {FOLDER}/templates {FOLDER}/links
 def count_operations() -> int:
     """How many operations the site has."""
     return sum(len(part) for part in (FILES, UNITS, TEMPLATES, USERS, LINES, PACKAGES, SERVICES, LINKS))
+
+
+PREPARE = """
+python3 -c 'import apt' 2>/dev/null || {
+    apt-get -q update && DEBIAN_FRONTEND=noninteractive apt-get -q install -y --no-install-recommends python3-apt
+} >/dev/null
+"""
+"""Shell script, run as root: what Ansible's module for packages needs on a host."""

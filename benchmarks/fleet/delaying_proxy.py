@@ -2,8 +2,9 @@
 
     python delaying_proxy.py MILLISECONDS HOST:PORT...
 
-Prints one port per target, then, at each line it reads, what passed since the last one: bytes and round trips. Half the
-delay lies on each way. The TCP connection itself is made without delay.
+Prints one port per target, then, at each line it reads, what passed since the last one: bytes of all targets, and the
+round trips of the target with the most of them, all its connections together. Half the delay lies on each way. A
+connection is made without delay and is not counted as a round trip.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ import time
 
 
 class Counts:
-    """What passed: bytes, and how often an answer came after a question on the same connection."""
+    """What passed to one target: bytes, and how often an answer came after a question on the same connection."""
 
     def __init__(self) -> None:
         self.bytes = 0
-        self.trips: list[int] = []
+        self.trips = 0
 
 
 async def _relay(
@@ -43,7 +44,7 @@ async def _relay(
         while data := await reader.read(65536):
             counts.bytes += len(data)
             if side == "server" and seen[0] == "client":
-                counts.trips[-1] += 1
+                counts.trips += 1
             seen[0] = side
             queue.put_nowait((time.monotonic() + delay, data))
     except ConnectionError:
@@ -54,11 +55,10 @@ async def _relay(
 
 
 async def _serve(delay: float, targets: list[str]) -> None:
-    counts = Counts()
+    all_counts = [Counts() for _ in targets]
 
-    def handler(host: str, port: int) -> object:
+    def handler(host: str, port: int, counts: Counts) -> object:
         async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            counts.trips.append(0)
             far_reader, far_writer = await asyncio.open_connection(host, port)
             seen = [""]
             await asyncio.gather(
@@ -69,17 +69,19 @@ async def _serve(delay: float, targets: list[str]) -> None:
         return handle
 
     ports = []
-    for target in targets:
+    for target, counts in zip(targets, all_counts, strict=True):
         host, _, port = target.rpartition(":")
-        server = await asyncio.start_server(handler(host, int(port)), "127.0.0.1", 0)  # type: ignore[arg-type]
+        server = await asyncio.start_server(handler(host, int(port), counts), "127.0.0.1", 0)  # type: ignore[arg-type]
         ports.append(server.sockets[0].getsockname()[1])
     print(json.dumps(ports), flush=True)
     questions = asyncio.StreamReader()
     protocol = asyncio.StreamReaderProtocol(questions)
     await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
     while await questions.readline():
-        print(json.dumps({"bytes": counts.bytes, "trips": max(counts.trips, default=0)}), flush=True)
-        counts.bytes, counts.trips = 0, [0]
+        passed = {"bytes": sum(one.bytes for one in all_counts), "trips": max(one.trips for one in all_counts)}
+        print(json.dumps(passed), flush=True)
+        for one in all_counts:
+            one.bytes = one.trips = 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -17,8 +18,10 @@ from jinja2 import Template
 from benchmarks.fleet import contents
 
 HERE = Path(__file__).parent
-# Only for comparison, in an environment that the benchmark makes and removes.
-COMPARED = ("ansible-core==2.19.*", "mitogen>=0.3.27")
+# Only for comparison; nothing of it becomes part of the project.
+COMPARED = HERE / "compared.lock"
+NAMES = ("ansible-core", "Mitogen", "pyinfra", "Groundwork", "shell script")
+OURS, FLOOR = NAMES[3:]
 
 
 @dataclass(frozen=True)
@@ -40,18 +43,30 @@ class Tool:
     command: tuple[str, ...]
     changed: Callable[[str], int]
     environ: Mapping[str, str] = field(default_factory=dict)
+    memory: Path | None = None
+    """Folder of what it remembers from one run to the next, which makes a run before the counted ones necessary."""
+
+    def forget(self) -> None:
+        """Remove what it remembers."""
+        if self.memory is not None:
+            shutil.rmtree(self.memory, ignore_errors=True)
 
 
 def make_environment(folder: Path) -> None:
-    """Install what is compared with; nothing of it becomes part of the project."""
-    subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
-    subprocess.run([str(folder / "bin/pip"), "install", "--quiet", *COMPARED], check=True)
+    """Install what is compared with; does nothing where it is there already."""
+    stamp = folder / "compared.lock"
+    if stamp.exists() and stamp.read_bytes() == COMPARED.read_bytes():
+        return
+    subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
+    command = [str(folder / "bin/pip"), "install", "--quiet", "--require-hashes", "--requirement", str(COMPARED)]
+    subprocess.run(command, check=True)
+    stamp.write_bytes(COMPARED.read_bytes())
 
 
 def make_tools(folder: Path, environment: Path, targets: list[Target]) -> list[Tool]:
     """Write each tool's files below ``folder`` and return the tools."""
     folder.mkdir(parents=True, exist_ok=True)
-    return [*_ansible(folder, environment, targets), *_pyinfra(folder, targets), _floor(folder, targets)]
+    return [*_ansible(folder, environment, targets), *_pyinfra(folder, environment, targets), _floor(folder, targets)]
 
 
 def _ansible(folder: Path, environment: Path, targets: list[Target]) -> list[Tool]:
@@ -63,7 +78,7 @@ def _ansible(folder: Path, environment: Path, targets: list[Target]) -> list[Too
             "ansible_user": target.user,
             "ansible_ssh_private_key_file": target.key,
             "ansible_python_interpreter": "/usr/bin/python3",
-            "ansible_ssh_common_args": f"-o UserKnownHostsFile={target.known_hosts}",
+            "ansible_ssh_common_args": f"-F none -o UserKnownHostsFile={target.known_hosts}",
         }
         for target in targets
     }
@@ -124,14 +139,15 @@ def _ansible_tasks(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _pyinfra(folder: Path, targets: list[Target]) -> list[Tool]:
+def _pyinfra(folder: Path, environment: Path, targets: list[Target]) -> list[Tool]:
     def changed(printed: str) -> int:
         totals = next(line for line in printed.splitlines() if "Grand total" in line).split()[2:]
         assert totals[2] == "-", printed[-2000:]
         return 0 if totals[1] == "-" else int(totals[1])
 
     tools = []
-    for name, prefix in (("pyinfra", "ssh"), ("Groundwork", "groundwork")):
+    ours = Path(sys.executable).with_name("pyinfra")
+    for name, prefix, program in (("pyinfra", "ssh", environment / "bin/pyinfra"), (OURS, "groundwork", ours)):
         hosts = [
             (
                 f"@{prefix}/{target.name}",
@@ -147,10 +163,12 @@ def _pyinfra(folder: Path, targets: list[Target]) -> list[Tool]:
             )
             for target in targets
         ]
-        inventory = folder / f"{prefix}.py"
+        inventory = folder / f"hosts_{prefix}.py"
         inventory.write_text(f"hosts = {hosts!r}\n")
-        command = (str(Path(sys.executable).with_name("pyinfra")), "-y", str(inventory), str(HERE / "deploy.py"))
-        tools.append(Tool(name, command, changed, {"XDG_CACHE_HOME": str(folder / "cache"), "PYINFRA_PROGRESS": "off"}))
+        command = (str(program), "-y", str(inventory), str(HERE / "deploy.py"))
+        cache = folder / f"{prefix}-cache"
+        environ = {"XDG_CACHE_HOME": str(cache), "PYINFRA_PROGRESS": "off"}
+        tools.append(Tool(name, command, changed, environ, cache if name == OURS else None))
     return tools
 
 
@@ -159,7 +177,7 @@ def _floor(folder: Path, targets: list[Target]) -> Tool:
     script = folder / "floor.sh"
     script.write_text(floor_script())
     lines = [
-        f"ssh -i {target.key} -p {target.port} -o UserKnownHostsFile={target.known_hosts} "
+        f"ssh -F none -i {target.key} -p {target.port} -o UserKnownHostsFile={target.known_hosts} "
         f"{target.user}@127.0.0.1 sudo sh -s <{script} &"
         for target in targets
     ]
@@ -167,10 +185,10 @@ def _floor(folder: Path, targets: list[Target]) -> Tool:
     starter.write_text("\n".join([*lines, "wait", ""]))
 
     def changed(printed: str) -> int:
-        assert printed.count("end\n") == len(targets), printed[-2000:]
-        return printed.count("changed\n")
+        assert printed.splitlines().count("end") == len(targets), printed[-2000:]
+        return printed.splitlines().count("changed")
 
-    return Tool("shell script", ("sh", str(starter)), changed)
+    return Tool(FLOOR, ("sh", str(starter)), changed)
 
 
 def floor_script() -> str:
