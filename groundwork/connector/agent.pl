@@ -189,6 +189,50 @@ sub filtered {
     return { map { $_ => defined $line{$_} ? "$line{$_}\n" : '' } @$items };
 }
 
+# A file of printable ASCII, where programs and locales agree on what its lines are.
+sub plain_text {
+    my $text = contents(shift) // return;
+    return $text =~ /[^\t\n\x20-\x7e]/ ? undef : $text;
+}
+
+# Lines of a table by their first field; nothing where one is there twice, is odd, or would be changed by echo.
+sub table {
+    my $path = shift;
+    my $text = plain_text($path) // return;
+    my %lines;
+    for my $line (split /\n/, $text) {
+        return unless $line =~ /^([A-Za-z_][A-Za-z0-9_-]*):/ && !exists $lines{$1} && $line !~ /\\/;
+        $lines{$1} = $line;
+    }
+    return \%lines;
+}
+
+# pyinfra's list of accounts, in three processes instead of a dozen for each.
+sub users {
+    my $accounts = table('/etc/passwd') // return;
+    my $passwords = -r '/etc/shadow' ? (table('/etc/shadow') // return) : {};
+    return if -e '/etc/master.passwd' || find_program('lastlogin');
+    my @names = map { /^([^:]*)/ } split /\n/, plain_text('/etc/passwd') // return;
+    my $group = lines_of(\@names, 'id', '-gn') // return;
+    my $groups = lines_of(\@names, 'id', '-Gn') // return;
+    my %last;
+    if (find_program('lastlog')) {
+        my ($header, @lines) = split /\n/, capture('lastlog') // return;
+        for (@lines) {
+            /^(\S+)/ && !exists $last{$1} or return;
+            $last{$1} = tr/ //sr;
+        }
+        return if grep { !exists $last{$_} || index($header, $_) == 0 } @names;
+    }
+    my $text = '';
+    for my $place (0 .. $#names) {
+        my $name = $names[$place];
+        my $password = (split /:/, $passwords->{$name} // '')[1] // '';
+        $text .= join('|', $accounts->{$name}, $group->[$place], $groups->[$place], $last{$name} // '', $password) . "\n";
+    }
+    return $text;
+}
+
 # Each takes what follows its name in the kind, and the items; gives standard output by item, or nothing.
 my %probe = (
     stat => sub { my ($format, $items) = @_; filtered($items, sub { -e $_[0] || -l $_[0] }, 'stat', '-c', $format) },
@@ -209,6 +253,24 @@ my %probe = (
             $file{$files[$place]} = "$states->[$place]\n$1  -\n";
         }
         return { map { $_ => $file{$_} // (-l $_ ? "link\n" : -e $_ ? "other\n" : '') } @$items };
+    },
+    find => sub {
+        my ($path, $items) = @_;
+        my $text = plain_text($path) // return;
+        my @lines = split /\n/, $text;
+        my %found;
+        for my $item (@$items) {
+            # The caller has let through what means the same here as in grep.
+            my $quoted = $item =~ s{([^A-Za-z0-9.*^\$])}{\\$1}gr;
+            my @matching = grep { /$quoted/ } @lines;
+            $found{$item} = @matching ? join('', map { "$_\n" } @matching) : "__pyinfra_exists_$path\n";
+        }
+        return \%found;
+    },
+    users => sub {
+        my (undef, $items) = @_;
+        my $text = users() // return;
+        return { map { $_ => $text } @$items };
     },
     units => sub {
         my ($property, $items) = @_;

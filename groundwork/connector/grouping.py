@@ -14,6 +14,9 @@ from dataclasses import dataclass
 _WORD = r"(?P<item>/[A-Za-z0-9@%_+=:,./-]*|'/[^'\\\n]*')"
 _AGAIN = r"(?P=item)"
 _UNIT = r"(?P<item>[A-Za-z0-9@_:.][A-Za-z0-9@_:.-]*\.[a-z]+)"
+# Characters that mean themselves in grep's basic expressions and in Perl's alike, and the dot.
+_EXPRESSION = r"(?P<item>\^(?:\.\*)?[A-Za-z0-9 _.=,:/@%#;&<>~\"-]+(?:\.\*)?\$)"
+_FILE = r"(?P<detail>/[A-Za-z0-9@%_+=:,./-]*)"
 MOST_ITEMS = 200
 """Items of one probe: well below what fits on a command line."""
 
@@ -51,6 +54,26 @@ _PATTERNS = (
             rf"if test -L {_WORD} ; then echo link; elif test -f {_AGAIN} ; then"
             rf" stat -c '(?P<detail>[^']*)' -- {_AGAIN} &&"
             rf" \{{ sha256sum < {_AGAIN} 2>/dev/null \|\| true; \}}; elif test -e {_AGAIN} ; then echo other; fi"
+        ),
+    ),
+    # pyinfra.facts.files.FindInFile
+    _Pattern(
+        "find",
+        re.compile(
+            rf"grep -e '{_EXPRESSION}' {_FILE} 2> /dev/null \|\| \( find (?P=detail) -type f > /dev/null"
+            r" && echo __pyinfra_exists_(?P=detail) \|\| true \)"
+        ),
+    ),
+    # pyinfra.facts.server.Users: not many questions, but one that starts a dozen processes for each account.
+    _Pattern(
+        "users",
+        re.compile(
+            r"for i in (?P<item>`cat /etc/passwd \| cut -d: -f1`); do\s+"
+            r"ENTRY=`grep \^\$i: /etc/passwd`;\s+"
+            r"LASTLOG=`\(\(\(lastlog -u \$i \|\| lastlogin \$i\) 2> /dev/null\) \| grep \^\$i \| tr -s ' '\)`;\s+"
+            r"PASSWORD=`\(grep \^\$i: /etc/shadow \|\| grep \^\$i: /etc/master\.passwd\) 2> /dev/null"
+            r" \| cut -d: -f2`;\s+"
+            r'echo "\$ENTRY\|`id -gn \$i`\|`id -Gn \$i`\|\$LASTLOG\|\$PASSWORD";\s+done'
         ),
     ),
     # pyinfra.facts.systemd: SystemdStatus, SystemdEnabled

@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import stat
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -331,7 +332,21 @@ def test_raw_output_of_grouped_commands(make_run: Make, tmp_path: Path) -> None:
             text = command if isinstance(command, str) else command.get_raw_value()
             if not path.endswith("fifo"):
                 commands.append(("sh", text))
-    assert len({recognise(text)[0].split()[0] for _, text in commands if recognise(text)}) == 4  # type: ignore[index]
+    for name in ("plain", "empty", "binary", "ünïcode", "folder", "link", "broken", "missing", "marks"):
+        (folder / "marks").write_text('a+b (c)\n  t.o <x> "y"\nlast, no newline')
+        for pattern in (
+            "^.*one.*$",
+            "^two$",
+            "^.*t.o.*$",
+            "^none.*$",
+            '^.*"y"$',
+            "^  t.o <x>.*$",
+            "^last, no newline$",
+        ):
+            commands.append(("sh", FindInFile().command(str(folder / name), pattern).get_raw_value()))
+    commands.append(("sh", str(Users().command())))
+    kinds = {recognise(text)[0].split()[0] for _, text in commands if recognise(text)}  # type: ignore[index]
+    assert kinds == {"stat", "sum", "placed", "content", "find", "users"}
     run = make_run(OURS)
     connector: Any = run.ours.connector
     single = {text: run.ours.run_shell_command(StringCommand(text)) for _, text in commands}
@@ -343,7 +358,7 @@ def test_raw_output_of_grouped_commands(make_run: Make, tmp_path: Path) -> None:
         remote.greet()
         remote.wait_for(answer, time.monotonic() + 60)
         succeeded, output = single[text]
-        if "binary" not in text:
+        if "binary" not in text or "grep" in text:
             told = without_access(answer.output.decode()), without_access(answer.errors.decode()), answer.status == 0
             alone = without_access(output.stdout), without_access(output.stderr), succeeded
             assert told == alone, text
@@ -352,6 +367,54 @@ def test_raw_output_of_grouped_commands(make_run: Make, tmp_path: Path) -> None:
 def without_access(text: str) -> str:
     """Without the time of access, which reading moves."""
     return re.sub(r" atime=\d+ ", " ", text.rstrip("\n"))
+
+
+def test_accounts_are_told_exactly(tmp_path: Path) -> None:
+    """Also where something about the accounts is odd; then by the command as it stands."""
+    if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode:
+        pytest.skip("accounts of its own need a mount namespace")
+    own = tmp_path / "etc"
+    own.mkdir()
+    files = {name: Path("/etc", name).read_text() for name in ("passwd", "shadow", "group")}
+    odd = {
+        "as they are": "",
+        "backslash": "odd:x:990:990:a\\nb:/nonexistent:/bin/false\n",
+        "not ASCII": "odd:x:990:990:Jürgen:/nonexistent:/bin/false\n",
+        "dot": "o.d:x:990:990::/nonexistent:/bin/false\nodd:x:991:991::/nonexistent:/bin/false\n",
+        "twice": files["passwd"].splitlines()[0] + "\n",
+        "no such group": "odd:x:990:54321::/nonexistent:/bin/false\n",
+    }
+    for what, line in odd.items():
+        for name, text in files.items():
+            (own / name).write_text(text + (line if name == "passwd" else ""))
+        # A mount namespace of its own for the accounts that both see.
+        binding = " && ".join(f"mount --bind {own / name} /etc/{name}" for name in files)
+        within = ["unshare", "--mount", "sh", "-c", f'{binding} && exec "$@"', "sh"]
+        command = str(Users().command())
+        single = subprocess.run([*within, "sh", "-c", command], capture_output=True, check=True).stdout
+        assert asked_of_a_remote_end([*within, "sh", "-c", shell.starting_command()], command) == single, what
+
+
+def asked_of_a_remote_end(starting: list[str], text: str) -> bytes:
+    """The standard output of a command that is asked ahead, alone."""
+    from groundwork.connector.grouping import group_requests
+
+    requests, _ = group_requests([("sh", text)], lambda: 1)
+    assert requests[0][1] == "probe"
+    with subprocess.Popen(starting, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(shell._program("0" * 32) + b"".join(shell._frame(request) for request in requests))
+        process.stdin.flush()
+        assert process.stdout.read(32) == b"0" * 32
+        output = b""
+        while True:
+            frame = process.stdout.read(int.from_bytes(process.stdout.read(4), "big"))
+            if frame[:1] == b"X":
+                break
+            output += frame[5:] if frame[:1] == b"O" else b""
+        process.stdin.close()
+    return output
 
 
 def test_commands_that_only_look_alike_are_not_grouped() -> None:
