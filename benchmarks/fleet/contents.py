@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 FOLDER = "/etc/bench"
 FILES = {f"{FOLDER}/files/{number}.conf": f"option_{number} = {number * 7}\n" * 20 for number in range(20)}
 UNITS = {
@@ -11,7 +13,7 @@ UNITS = {
     )
     for number in range(10)
 }
-TEMPLATE = "# made for {{ owner }}\n{% for n in range(10) %}value_{{ n }} = {{ number * n }}\n{% endfor %}"
+TEMPLATE = Path(__file__).with_name("template.j2")
 TEMPLATES = {f"{FOLDER}/templates/{number}.conf": number for number in range(15)}
 OWNER = "the benchmark"
 USERS = [f"bench-{number}" for number in range(10)]

@@ -14,7 +14,7 @@ for path, text in (contents.FILES | contents.UNITS).items():
 for path, number in contents.TEMPLATES.items():
     files.template(
         name=f"Write {path}",
-        src=StringIO(contents.TEMPLATE),
+        src=str(contents.TEMPLATE),
         dest=path,
         mode="644",
         user="root",

@@ -70,7 +70,6 @@ def make_tools(folder: Path, environment: Path, targets: list[Target]) -> list[T
 
 
 def _ansible(folder: Path, environment: Path, targets: list[Target]) -> list[Tool]:
-    (folder / "template.j2").write_text(contents.TEMPLATE)
     hosts = {
         target.name: {
             "ansible_host": "127.0.0.1",
@@ -83,7 +82,7 @@ def _ansible(folder: Path, environment: Path, targets: list[Target]) -> list[Too
         for target in targets
     }
     (folder / "hosts.json").write_text(json.dumps({"all": {"hosts": hosts}}))
-    play = {"hosts": "all", "gather_facts": False, "become": True, "tasks": _ansible_tasks(folder)}
+    play = {"hosts": "all", "gather_facts": False, "become": True, "tasks": _ansible_tasks()}
     (folder / "site.json").write_text(json.dumps([play]))
     common = (
         f"[defaults]\nforks = {len(targets)}\nhost_key_checking = False\n"
@@ -107,7 +106,7 @@ def _ansible(folder: Path, environment: Path, targets: list[Target]) -> list[Too
     ]
 
 
-def _ansible_tasks(folder: Path) -> list[dict[str, Any]]:
+def _ansible_tasks() -> list[dict[str, Any]]:
     def placed(path: str) -> dict[str, str]:
         return {"dest": path, "mode": "0644", "owner": "root", "group": "root"}
 
@@ -116,7 +115,7 @@ def _ansible_tasks(folder: Path) -> list[dict[str, Any]]:
         tasks.append({"copy": {"content": text, **placed(path)}})
     for path, number in contents.TEMPLATES.items():
         values = {"number": number, "owner": contents.OWNER}
-        tasks.append({"template": {"src": str(folder / "template.j2"), **placed(path)}, "vars": values})
+        tasks.append({"template": {"src": str(contents.TEMPLATE), **placed(path)}, "vars": values})
     for user in contents.USERS:
         given = {
             "name": user,
@@ -193,7 +192,7 @@ def _floor(folder: Path, targets: list[Target]) -> Tool:
 
 def floor_script() -> str:
     """The site as a shell script that checks first and changes what differs."""
-    template = contents.TEMPLATE
+    template = contents.TEMPLATE.read_text()
     lines = ["set -u"]
     texts = contents.FILES | contents.UNITS
     for path, number in contents.TEMPLATES.items():
