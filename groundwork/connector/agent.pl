@@ -6,6 +6,7 @@
 # A frame is a length (4 bytes, big-endian) and that many bytes. A request's fields are separated by NUL:
 #     number, "run", shell, command        runs: shell -c command
 #     number, "ahead", shell, command      the same for a command that only reads: limited in time, answers gathered
+#     number, "write", path, contents      a regular file's new contents, as cp would; contents may have NULs
 #     number, "probe", kind, shell, (number, item, command) ...    many equal questions at once, see %probe
 # An answer is one letter, the number (4 bytes), and
 #     O, E  a piece of standard output, standard error
@@ -151,6 +152,23 @@ sub run {
     return answer('F', $number, "cannot start: $!") unless @started;
     my $ended = follow(@started, $limit, sub { answer($_[0], $number, $_[1]) }, !$limit);
     return defined $ended ? answer('X', $number, $ended) : answer('F', $number, 'took too long');
+}
+
+# Where cp would fail or do something else, the caller has it do so.
+sub place {
+    my ($number, $path, $data) = @_;
+    return answer('F', $number, 'no regular file') if -e $path ? !-f _ : -l $path;
+    sysopen(my $file, $path, POSIX::O_WRONLY() | POSIX::O_CREAT() | POSIX::O_TRUNC(), 0666)
+        or return answer('F', $number, "cannot open: $!");
+    binmode $file;
+    my $place = 0;
+    while ($place < length $data) {
+        my $written = syswrite($file, $data, length($data) - $place, $place);
+        return answer('F', $number, "cannot write: $!") unless defined $written || $!{EINTR};
+        $place += $written // 0;
+    }
+    return answer('F', $number, "cannot close: $!") unless close $file;
+    return answer('X', $number, 'exit 0');
 }
 
 # A program's standard output; nothing unless it succeeded without a word on standard error.
@@ -309,11 +327,13 @@ my $checked = 0;
 $output = $NONCE;
 while (1) {
     unless (waiting()) { flush_output(); $checked = 0 }
-    my ($number, $kind, @rest) = split /\0/, next_frame(), -1;
+    my ($number, $kind, $fields) = split /\0/, next_frame(), 3;
+    my @rest = split /\0/, $fields, $kind eq 'write' ? 2 : -1;
     # Once for a series of questions; before everything that may change something.
-    $checked = 0 if $kind eq 'run';
+    $checked = 0 if $kind eq 'run' || $kind eq 'write';
     if (!$checked++ && signature() ne $before) { answer('S', $number, ''); flush_output(); exit 0 }
     if ($kind eq 'run') { run($number, 0, @rest); flush_output() unless waiting() }
+    elsif ($kind eq 'write') { place($number, @rest); flush_output() unless waiting() }
     elsif ($kind eq 'ahead') { run($number, $LIMIT, @rest) }
     elsif ($kind eq 'probe') { probe(@rest) }
     else { answer('F', $number, "unknown request $kind") }

@@ -36,6 +36,7 @@ from groundwork.connector.shell import (
 )
 from groundwork.connector.shells import Shells
 from groundwork.connector.transport import QuickTransport
+from groundwork.connector.uploads import read_upload
 
 NO_SNAPSHOT = "GROUNDWORK_NO_SNAPSHOT"
 """Environment variable that, when set, has every fact asked when it is needed."""
@@ -116,11 +117,26 @@ class GroundworkConnector(SSHConnector):
             note_change(self.state)
 
     @override
-    def put_file(self, *args: Any, **arguments: Any) -> bool:
-        """Upload a file, as pyinfra's SSH connector."""
+    def put_file(
+        self,
+        filename_or_io: Any,
+        remote_filename: str,
+        remote_temp_filename: str | None = None,
+        print_output: bool = False,
+        print_input: bool = False,
+        **arguments: Any,
+    ) -> bool:
+        """Upload a file, as pyinfra's SSH connector; what is not large goes to its place over the shell that stays."""
         note_change(self.state)
         try:
-            return super().put_file(*args, **arguments)
+            # Whoever wants to see the commands of an upload gets them.
+            if not print_input and self._write(filename_or_io, remote_filename, arguments):
+                if print_output:
+                    echo(f"{self.host.print_prefix}file uploaded: {remote_filename}", err=True)
+                return True
+            return super().put_file(
+                filename_or_io, remote_filename, remote_temp_filename, print_output, print_input, **arguments
+            )
         finally:
             note_change(self.state)
 
@@ -132,6 +148,33 @@ class GroundworkConnector(SSHConnector):
             return super().rsync(*args, **arguments)
         finally:
             note_change(self.state)
+
+    def _write(self, source: Any, path: str, arguments: dict[str, Any]) -> bool:
+        """Whether a file was written over a shell; where not, for whatever reason, it can be written another way."""
+        data = read_upload(source)
+        rest = {name: value for name, value in arguments.items() if name not in ("_timeout", "_success_exit_codes")}
+        request = split_command("true", rest)
+        if data is None or request is None or not path.startswith("/") or "\0" in path:
+            return False
+        # A second time where the first shell was out of date.
+        for _ in range(2):
+            shell = self._shells.get(request.identity, rest)
+            if shell is None:
+                return False
+            try:
+                with self._shells.keeping(shell):
+                    shell.greet()
+                    shell.write(path, data)
+                return True
+            except ShellStaleError:
+                continue
+            except GreetingError:
+                self._shells.note_failure(shell)
+                return False
+            except ShellError as error:
+                logger.debug("%s: an upload of its own for %s: %s", self.host.name, path, error)
+                return False
+        return False
 
     def _run(
         self, command: StringCommand, print_output: bool, print_input: bool, arguments: dict[str, Any], is_fact: bool

@@ -30,6 +30,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None
 
 
 Make = Callable[..., "Run"]
+STOCK, OURS = "@ssh/stock", "@groundwork/ours"
 as_root = pytest.mark.skipif(
     os.geteuid() != 0 or shutil.which("sudo") is None, reason="needs root and sudo to become other users"
 )
@@ -343,6 +344,87 @@ def test_files_go_and_come(make_run: Make, tmp_path: Path) -> None:
     back = io.BytesIO()
     assert run.ours.get_file(str(target), back)
     assert back.getvalue() == data
+
+
+UPLOADS: dict[str, Any] = {
+    "text": io.StringIO("grün\n"),
+    "empty": io.StringIO(""),
+    "binary": io.BytesIO(bytes(range(256)) * 500),
+    "two megabytes": io.BytesIO(b"x" * 2_000_000),
+    "a name": __file__,
+}
+
+
+@as_root
+def test_uploads_give_what_the_stock_connector_gives(make_run: Make, tmp_path: Path) -> None:
+    """In every kind of place, as the user who is logged in, by sudo as root and as another user."""
+    tmp_path.chmod(0o777)
+    run = make_run(STOCK, OURS, ssh_user="root")
+    for number, become in enumerate(({}, {"_sudo": True}, {"_sudo": True, "_sudo_user": "nobody"})):
+        for what, source in UPLOADS.items():
+            found = []
+            for host in run.hosts:
+                folder = tmp_path / f"{number}-{what}-{host.name.replace('/', '-')}"
+                make_places(folder)
+                results = [upload(host, source, folder / place, become) for place in PLACES]
+                found.append((results, state_of(folder)))
+            assert found[0] == found[1], (become, what)
+
+
+def upload(host: Any, source: Any, path: Path, become: dict[str, Any]) -> object:
+    try:
+        return host.put_file(source, str(path), **become)
+    except OSError as error:
+        return str(error)
+
+
+PLACES = ("new", "there", "others", "secret", "link", "it's", "a b", "broken", "folder", "missing/new", "new/below")
+
+
+def make_places(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+    for name, mode in (("there", 0o666), ("others", 0o644), ("secret", 0o600), ("it's", 0o666), ("target", 0o666)):
+        (folder / name).write_text("a longer text that was there before\n" * 9)
+        (folder / name).chmod(mode)
+    (folder / "link").symlink_to("target")
+    (folder / "broken").symlink_to("nothing")
+    (folder / "folder").mkdir(mode=0o755)
+
+
+def state_of(folder: Path) -> dict[str, tuple[int, int, str | bytes]]:
+    found: dict[str, tuple[int, int, str | bytes]] = {}
+    for path in sorted(folder.rglob("*")):
+        status = path.lstat()
+        kept: str | bytes = str(path.readlink()) if path.is_symlink() else path.read_bytes() if path.is_file() else ""
+        # A folder takes a copy under the name that the file had on its way.
+        name = "in the folder" if path.parent != folder else path.name
+        found[name] = (status.st_mode, status.st_uid, kept)
+    return found
+
+
+def test_an_upload_goes_straight_to_its_place(make_run: Make, tmp_path: Path) -> None:
+    run = make_run(OURS)
+    connector: Any = run.ours.connector
+    assert run.ours.put_file(io.StringIO("x"), str(tmp_path / "there"))
+    assert not connector.get_file_transfer_connection.cache
+    assert (tmp_path / "there").read_text() == "x"
+    # Who wants to see the commands has pyinfra's own.
+    assert run.ours.put_file(io.StringIO("y"), str(tmp_path / "there"), print_input=True)
+    assert connector.get_file_transfer_connection.cache
+
+
+def test_an_upload_whose_shell_dies_is_made_another_way(make_run: Make, server: Server, tmp_path: Path) -> None:
+    run = make_run(OURS)
+    assert run.ours.run_shell_command(StringCommand("true"))[0]
+    shell = next(process for process in server.descendants() if is_agent(process))
+    os.kill(shell, signal.SIGKILL)
+    assert run.ours.put_file(io.StringIO("x"), str(tmp_path / "there"))
+    assert (tmp_path / "there").read_text() == "x"
+
+
+def is_agent(process: int) -> bool:
+    return b"perl" in Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")[0]
 
 
 def test_errors_of_connecting_are_the_same(server: Server, make_run: Make, tmp_path: Path) -> None:
