@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "report": ("report", "report", "An environment on one HTML page."),
     "slo": ("slo", "app", "Objectives: budgets left, release gate, files for other tools."),
     "test": ("test", "test", "Run the unit tests, then the lab tests."),
+    "bench": ("bench", "bench", "Measure a fleet's runs beside other tools, on lab hosts."),
     "version": ("version", "version", "Print the versions of Groundwork and pyinfra."),
 }
 
