@@ -122,7 +122,7 @@ def _measure(
             wanted: int = given.repeat if unchanged else given.first
             return wanted - results.count(tool.name, len(names), delay, unchanged)
 
-        if any(missing(tool, kind) > 0 for tool in tools for kind in (True, False)):
+        if any(missing(tool, kind) > 0 for tool in tools if tool.needs_python for kind in (True, False)):
             _on_all(lab, names, contents.PREPARE)
         for _ in range(given.first):
             for tool in tools:

@@ -46,6 +46,9 @@ class Tool:
     memory: Path | None = None
     """Folder of what it remembers from one run to the next, which makes a run before the counted ones necessary."""
 
+    needs_python: bool = False
+    """Whether hosts need ``contents.PREPARE``."""
+
     def forget(self) -> None:
         """Remove what it remembers."""
         if self.memory is not None:
@@ -100,8 +103,9 @@ def _ansible(folder: Path, environment: Path, targets: list[Target]) -> list[Too
         assert all("failed=0" in line and "unreachable=0" in line for line in recap), printed[-2000:]
         return sum(int(line.split("changed=")[1].split()[0]) for line in recap)
 
+    environ = {"ANSIBLE_HOME": str(folder / "home")}
     return [
-        Tool(name, command, changed, {"ANSIBLE_CONFIG": str(folder / config), "ANSIBLE_HOME": str(folder / "home")})
+        Tool(name, command, changed, environ | {"ANSIBLE_CONFIG": str(folder / config)}, needs_python=True)
         for name, config in (("ansible-core", "ansible.cfg"), ("Mitogen", "mitogen.cfg"))
     ]
 

@@ -154,7 +154,8 @@ class GroundworkConnector(SSHConnector):
         data = read_upload(source)
         rest = {name: value for name, value in arguments.items() if name not in ("_timeout", "_success_exit_codes")}
         request = split_command("true", rest)
-        if data is None or request is None or not path.startswith("/") or "\0" in path:
+        known = self.data["ssh_file_transfer_protocol"] in ("sftp", "scp")
+        if data is None or request is None or not known or not path.startswith("/") or "\0" in path:
             return False
         # A second time where the first shell was out of date.
         for _ in range(2):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from contextlib import suppress
 from typing import Any
 
 from paramiko import ECDSAKey, Ed25519Key, Message, PKey, SSHException, Transport
@@ -31,8 +32,10 @@ class QuickTransport(Transport):
 
     def _check_banner(self) -> None:
         # RFC 4253, 4.2 and 7.1: key exchange begins right after one's own identification, without the other's.
-        self._send_kex_init()
-        self._early_kex = True
+        # Where the other side is gone, or none, what it said tells more than what could not be sent.
+        with suppress(OSError, EOFError, SSHException):
+            self._send_kex_init()
+            self._early_kex = True
         super()._check_banner()  # type: ignore[misc]
 
     def _send_kex_init(self) -> None:

@@ -85,8 +85,12 @@ def answering(answer: Callable[[socket.socket], None]) -> Iterator[str]:
                 with client:
                     answer(client)
 
-        threading.Thread(target=serve, daemon=True).start()
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
         yield f"127.0.0.1:{listener.getsockname()[1]}"
+        # Otherwise the thread would go on to take what comes to the next socket of this number.
+        listener.shutdown(socket.SHUT_RDWR)
+        server.join()
 
 
 def echo(client: socket.socket) -> None:
