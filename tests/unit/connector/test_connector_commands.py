@@ -360,7 +360,8 @@ def test_uploads_give_what_the_stock_connector_gives(make_run: Make, tmp_path: P
     """In every kind of place, as the user who is logged in, by sudo as root and as another user."""
     tmp_path.chmod(0o777)
     run = make_run(STOCK, OURS, ssh_user="root")
-    for number, become in enumerate(({}, {"_sudo": True}, {"_sudo": True, "_sudo_user": "nobody"})):
+    becoming: list[dict[str, Any]] = [{}, {"_sudo": True}, {"_sudo": True, "_sudo_user": "nobody"}]
+    for number, become in enumerate(becoming):
         for what, source in UPLOADS.items():
             found = []
             for host in run.hosts:

@@ -39,7 +39,7 @@ def attempt(make_run: Make, name: str, **data: Any) -> str:
         return f"{type(error).__name__}: {error}"
     succeeded, output = run.hosts[0].run_shell_command(StringCommand("id -u"))
     assert succeeded
-    return output.stdout
+    return str(output.stdout)
 
 
 def make_key(server: Server, folder: Path, kind: str, password: str = "") -> Path:
