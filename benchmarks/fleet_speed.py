@@ -51,7 +51,8 @@ def main() -> int:
     done = True
     with tempfile.TemporaryDirectory(prefix="gw-bench-") as scratch:
         environment = given.environment or checkout_root() / ".cache" / "bench-environment"
-        make_environment(environment)
+        if given.hosts:
+            make_environment(environment)
         for count in given.hosts:
             lab = f"{LAB}-{count}"
             hosts = {f"h{number}": WantedHost(("bench",)) for number in range(count)}
@@ -76,7 +77,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hosts", type=int, nargs="+", default=[1, 10])
+    parser.add_argument("--hosts", type=int, nargs="*", default=[1, 10], help="without a number: only report --results")
     parser.add_argument("--delay", type=int, nargs="+", default=[0, 20], help="milliseconds there and back")
     parser.add_argument("--repeat", type=int, default=3, help="runs of which the median counts")
     parser.add_argument("--first", type=int, default=1, help="runs on hosts that have nothing of it, likewise")

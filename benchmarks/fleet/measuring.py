@@ -38,6 +38,8 @@ class Measured:
     """What passed both ways, of all hosts."""
     trips: int
     """Answers that were waited for on the host with the most of them."""
+    load: float = 0.0
+    """Load average of the machine before the run: what else it had to do."""
 
 
 class Results:
@@ -102,6 +104,7 @@ def run_tool(
     something on hosts that have everything, or nothing on hosts that have nothing.
     """
     proxy.passed()
+    load = os.getloadavg()[0]
     before = remote()
     # No connection of an earlier run is taken over: each tool logs in, as at the first run of a day.
     with tempfile.TemporaryDirectory(prefix="gw-cp-") as control, tempfile.TemporaryFile("w+") as printed:
@@ -138,4 +141,5 @@ def run_tool(
         memory=usage.ru_maxrss // 1024,
         bytes=passed["bytes"],
         trips=passed["trips"],
+        load=round(load, 1),
     )

@@ -27,6 +27,7 @@ proxy, which counts, and delays where a delay is named, half of it on each way. 
 for by the host with the most of them, login included, making the TCP connection not. Memory: the largest process.
 ansible-core has pipelining and as many forks as hosts; the shell script checks and changes the same by hand over one
 connection for each host, all at once. Versions: `benchmarks/fleet/compared.lock`.
+{load}
 """
 HEADER = (
     "| tool | unchanged s | to ours | controller's CPU s | hosts' CPU s | memory MB | kB | round trips "
@@ -44,6 +45,7 @@ def report(runs: Sequence[Measured]) -> str:
             day=date.today(),
             unchanged=_times(run for run in runs if run.unchanged),
             first=_times(run for run in runs if not run.unchanged),
+            load=_load(runs),
         ),
     ]
     for delay, hosts in sorted({(run.delay, run.hosts) for run in runs}):
@@ -88,6 +90,16 @@ def describe_machine() -> str:
     name = f" ({model[1]})" if model else ""
     system = f"Linux {platform.release()}, Python {platform.python_version()}"
     return f"{os.cpu_count()} processors{name}, {memory} GB, {system}"
+
+
+def _load(runs: Sequence[Measured]) -> str:
+    loads = [run.load for run in runs if run.load]
+    if not loads:
+        return ""
+    return (
+        f"Load average before the runs: {min(loads):.0f} to {max(loads):.0f}. What else the machine does takes from all"
+        " tools' seconds, and nothing from their processor time."
+    )
 
 
 def _times(runs: Iterable[Measured]) -> str:
