@@ -20,7 +20,7 @@ from pyinfra.connectors.ssh import connector_data_meta as ssh_data_meta
 from pyinfra.connectors.util import CommandOutput, make_unix_command_for_host
 from typing_extensions import override
 
-from groundwork.connector.asking import asks_fact
+from groundwork.connector.asking import ask_shortly, asks_fact
 from groundwork.connector.changes import note_change, watch_commands
 from groundwork.connector.context import Request, split_command
 from groundwork.connector.facts import FactAnswers
@@ -227,7 +227,13 @@ class GroundworkConnector(SSHConnector):
             try:
                 with self._shells.keeping(shell):
                     shell.greet()
-                    status = shell.run(request.shell, request.text, collector.take, deadline)
+                    short = ask_shortly(shell, request, deadline) if is_fact else None
+                    if short is None:
+                        status = shell.run(request.shell, request.text, collector.take, deadline)
+                    else:
+                        collector.take("O", short.output)
+                        collector.take("E", short.errors)
+                        status = 0
             except ShellStaleError:
                 continue
             except (GreetingError, NotRunError, NotSentError) as error:
