@@ -33,7 +33,7 @@ class Measured:
     remote: float
     """Seconds of processor time on all hosts together, 0 where the machine does not count it."""
     memory: int
-    """Largest resident set of one process on the controller, in MB."""
+    """Largest resident set of one process on the controller, in MB; the kernel counts this one before it starts it."""
     bytes: int
     """What passed both ways, of all hosts."""
     trips: int

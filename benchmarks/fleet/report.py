@@ -24,7 +24,8 @@ the same for every tool, on lab hosts of the machine that the tool runs on: {mac
 `unchanged`: median of {unchanged} on hosts that have everything, Groundwork after a run in which it learns what to ask.
 `first`: median of {first} on hosts that have nothing of it but the packages. Each tool reaches the hosts through a TCP
 proxy, which counts, and delays where a delay is named, half of it on each way. Round trips: answers that were waited
-for by the host with the most of them, login included, making the TCP connection not. Memory: the largest process.
+for by the host with the most of them, login included, making the TCP connection not. Memory: the largest process, no
+less than the benchmark's own that starts it.
 ansible-core has pipelining and as many forks as hosts; the shell script checks and changes the same by hand over one
 connection for each host, all at once. Versions: `benchmarks/fleet/compared.lock`.
 {load}
