@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from groundwork.manifest.values import Calendar, Duration, HostGroup, Model, Name
+from groundwork.manifest.values import Calendar, Duration, HostGroup, Model, Name, Port
 
 
 class Retention(Model):
@@ -39,7 +39,9 @@ class BackupRepository(Model):
 
     kind: Literal["host", "directory", "s3"]
     hosts: HostGroup | None = None
-    path: Annotated[str, Field(pattern=r"^/")] = "/var/lib/groundwork/backup"
+    path: Annotated[str, Field(pattern=r"^/[A-Za-z0-9._@/-]*$")] = "/var/lib/groundwork/backup"
+    port: Port = 8743
+    """Where the host that keeps it answers other hosts' backups, for kind host."""
     endpoint: str | None = None
     bucket: str | None = None
     credentials_secret: Name | None = None

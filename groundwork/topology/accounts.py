@@ -33,6 +33,7 @@ SERVICE_USERS = {
     "prometheus": SystemUser("prometheus", "/var/lib/prometheus"),
     # No package of Debian's: ours alone.
     "phoenix": SystemUser("phoenix"),
+    "backup-repository": SystemUser("groundwork-backup"),
 }
 
 

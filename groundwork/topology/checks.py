@@ -10,6 +10,7 @@ from groundwork.inventory import Inventory
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ConsulService, ExternalService, NatsService, PostgresqlService, RedisService
 from groundwork.problems import Problem
+from groundwork.topology.backups import MAIN, list_repositories
 from groundwork.topology.flows import REDIS_BUS_OFFSET, needs_of
 from groundwork.topology.model import Process, ServiceNode, Site
 from groundwork.topology.scraping import EXPORTER_PORTS, list_exporters, list_figures
@@ -171,6 +172,11 @@ def _claims(
             yield one.host, EXPORTER_PORTS["services"], "observability.prometheus (exporter of services)"
             if one.job == "nginx":
                 yield one.host, one.port, "observability.prometheus (figures of nginx)"
+    for keeper in list_repositories(platform, inventory):
+        if keeper.host:
+            number = int(keeper.name.rpartition("-")[2]) - 1 if keeper.name != MAIN else 0
+            place = "backup.repository" if keeper.name == MAIN else f"backup.copies.{number}"
+            yield keeper.host, keeper.port, f"{place}.port"
     for site in sites:
         exposure = platform.exposure[site.exposure]
         yield site.host, site.port, f"exposure.{site.exposure}.port"

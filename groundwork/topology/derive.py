@@ -5,6 +5,7 @@ from __future__ import annotations
 from groundwork.inventory import Inventory
 from groundwork.manifest.platform import Platform
 from groundwork.problems import Problem, ProblemError
+from groundwork.topology.backups import check_policy
 from groundwork.topology.checks import check_flow_count, check_groups, check_ports, check_servers
 from groundwork.topology.endpoints import list_endpoints
 from groundwork.topology.flows import list_flows
@@ -28,6 +29,7 @@ def derive(platform: Platform, inventory: Inventory, environment: str) -> Topolo
     sites = tuple(place_sites(platform, inventory))
     problems += check_ports(platform, inventory, processes, nodes, sites)
     problems += check_flow_count(platform, processes, nodes)
+    problems += check_policy(platform, inventory, nodes)
     layers: tuple[tuple[str, ...], ...] = ()
     try:
         layers = start_layers(platform)

@@ -8,6 +8,7 @@ from groundwork.inventory import Inventory
 from groundwork.manifest.agents import Need
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ConsulService, NatsService, PostgresqlService, RedisService
+from groundwork.topology.backups import CLIENT, place_jobs
 from groundwork.topology.identities import JOURNAL_UPLOAD, find_journal_store
 from groundwork.topology.model import Endpoint, Flow, Process, ScrapeTarget, ServiceNode, Site
 
@@ -46,6 +47,19 @@ def list_flows(
     yield from _watching_flows(platform, inventory, tuple(scrape_targets))
     yield from _journal_flows(platform, inventory)
     yield from _tracing_flows(platform, inventory, processes)
+    yield from _backup_flows(platform, inventory, nodes)
+
+
+def _backup_flows(platform: Platform, inventory: Inventory, nodes: tuple[ServiceNode, ...]) -> Iterator[Flow]:
+    """From every host with something to back up to the hosts that keep it."""
+    ways = {
+        (job.host, one.host, one.address, one.port)
+        for job in place_jobs(platform, inventory, nodes)
+        for one in job.repositories
+        if one.kind == "host"
+    }
+    for source, host, address, port in sorted(ways):
+        yield Flow(source, CLIENT, host, address, port, "tcp", "hands its backups over")
 
 
 def _watching_flows(

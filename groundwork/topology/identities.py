@@ -11,6 +11,7 @@ from groundwork.inventory import Inventory
 from groundwork.manifest.observability import Logs, Observability
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ConsulService, PostgresqlService
+from groundwork.topology import backups
 from groundwork.topology.accounts import ROOT, SystemUser, service_user
 from groundwork.topology.model import Identity, Process, ServiceNode, Site
 from groundwork.topology.sharing import process_user
@@ -59,6 +60,7 @@ def list_identities(
         agents = (agent_name(platform.platform, agent.agent) for agent in process.agents)
         names = (*dict.fromkeys(agents), group_name(platform.platform, process.group))
         yield identity(unit, process.host, process.agents[0].address, process.group, owner, names)
+    nodes = tuple(nodes)
     for node in nodes:
         service = platform.services[node.service]
         owner = service_user(node.kind)
@@ -88,6 +90,11 @@ def list_identities(
             yield identity(JOURNAL_STORE, machine.name, machine.address, JOURNAL_STORE, service_user("journal"))
     for machine in inventory.group(observability.traces.hosts) if observability.traces else ():
         yield identity(TRACES, machine.name, machine.address, TRACES, service_user("phoenix"))
+    keepers = {one.host: one.address for one in backups.list_repositories(platform, inventory) if one.host}
+    for host in dict.fromkeys(job.host for job in backups.place_jobs(platform, inventory, nodes)):
+        yield identity(backups.CLIENT, host, inventory.host(host).address, backups.CLIENT)
+    for host, address in keepers.items():
+        yield identity(backups.SERVER, host, address, backups.SERVER, service_user(backups.SERVER))
     for machine in inventory.hosts:
         yield identity(OPERATOR, machine.name, machine.address, "operator")
 

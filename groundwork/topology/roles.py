@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from groundwork.topology.identities import ALERTMANAGER, EXPORTER, JOURNAL_UPLOAD, PROMETHEUS, TRACES
+from groundwork.topology.backups import CLIENT, SERVER
+from groundwork.topology.identities import ALERTMANAGER, EXPORTER, JOURNAL_UPLOAD, PROMETHEUS
 from groundwork.topology.model import Topology
 from groundwork.topology.vendor_parts import PACKAGES_OF_KIND
 
@@ -32,6 +34,8 @@ def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
         roles.append("logs")
     if any((one.host, one.unit) == (host, TRACES) for one in topology.identities):
         roles.append("traces")
+    if any(one.host == host and one.unit in (CLIENT, SERVER) for one in topology.identities):
+        roles.append("backup")
     if CONTROLLER in topology.inventory.host(host).groups:
         roles.append("scheduler")
     if topology.inventory.host(host).data.get("hardening_level"):

@@ -10,6 +10,7 @@ from groundwork.manifest.platform import Platform
 from groundwork.manifest.secrets import SecretDeclaration
 from groundwork.manifest.services import ConsulService, RedisService
 from groundwork.manifest.values import Reference
+from groundwork.topology import backups
 from groundwork.topology.flows import needs_of
 from groundwork.topology.model import Process, SecretNeed, ServiceNode, Site
 
@@ -60,7 +61,11 @@ def declare_secrets(platform: Platform) -> dict[str, SecretDeclaration]:
             secrets.setdefault(credential_name(name, CONSUL_GOSSIP), declaration)
     if platform.backup:
         declaration = SecretDeclaration(kind="key", description="encrypts the backups")
-        secrets.setdefault(platform.backup.repository.encryption_secret, declaration)
+        for repository in (platform.backup.repository, *platform.backup.copies):
+            secrets.setdefault(repository.encryption_secret, declaration)
+        for item in backups.list_logins(platform):
+            declaration = SecretDeclaration(kind="password", description=f"{item}: login at the backup's repository")
+            secrets.setdefault(backups.login_secret(item), declaration)
     return secrets
 
 
@@ -94,6 +99,7 @@ def list_secret_needs(
     for process in processes:
         for name, purpose in process_secrets(platform, process).items():
             yield SecretNeed(name, process.host, process.unit_name, purpose)
+    nodes = tuple(nodes)
     for node in nodes:
         if node.kind in ("redis", "consul"):
             clients = service_clients(platform, node.service)
@@ -109,7 +115,22 @@ def list_secret_needs(
             told.setdefault(receiver.secret, []).append(name)
         for secret, names in told.items():
             yield SecretNeed(secret, host.name, "alertmanager", f"receivers {', '.join(names)}")
+    yield from _backup_needs(platform, inventory, nodes)
     for site in sites:
         key = platform.exposure[site.exposure].tls.key_secret
         if key:
             yield SecretNeed(key, site.host, "nginx", f"key of {site.exposure}")
+
+
+def _backup_needs(platform: Platform, inventory: Inventory, nodes: Iterable[ServiceNode]) -> Iterator[SecretNeed]:
+    """What jobs log in and encrypt with; a host that keeps a repository reads it for checks and retention."""
+    for job in backups.place_jobs(platform, inventory, nodes):
+        for repository in job.repositories:
+            purpose = f"encrypts {job.item} in {repository.name}"
+            yield SecretNeed(repository.encryption_secret, job.host, backups.CLIENT, purpose)
+        if any(one.kind == "host" for one in job.repositories):
+            yield SecretNeed(backups.login_secret(job.item), job.host, backups.CLIENT, f"login of {job.item}")
+    for repository in backups.list_repositories(platform, inventory):
+        if repository.host:
+            secret, purpose = repository.encryption_secret, f"checks and thins out {repository.name}"
+            yield SecretNeed(secret, repository.host, backups.SERVER, purpose)
