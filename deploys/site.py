@@ -10,6 +10,7 @@ from groundwork.operations.refusals import refusing
 from groundwork.site import current_site
 from roles.agent_runtime.deploy import agent_runtime
 from roles.artifacts.deploy import artifacts
+from roles.backup.deploy import backup
 from roles.base.deploy import base
 from roles.consul.deploy import consul
 from roles.container_engine.deploy import container_engine, retire_container_engine
@@ -48,6 +49,7 @@ reverse_proxy(site)
 observability(site)
 logs(site)
 traces(site)
+backup(site)
 scheduler(site)
 # Hosts whose data name a `hardening_level`; the others are left alone.
 hardening(site)

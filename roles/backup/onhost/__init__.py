@@ -1,0 +1,1 @@
+"""What makes, keeps, checks and restores sets on the hosts: installed there as the package ``backup_jobs``."""

@@ -1,0 +1,54 @@
+"""Looks after one item's repository where it lies: which sets stay, and what there is."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from .describing import BackupSet, list_sets
+from .making import runtime_folder
+from .restic import Repository
+from .retention import choose_kept, set_time
+from .settings import Settings
+
+UNFINISHED = timedelta(days=1)
+"""Data without a description may belong to a backup that still runs; after this they are what a killed one left."""
+
+
+def thin_out(settings: Settings) -> dict[str, Any]:
+    """Remove the sets that retention lets go, and what killed backups left. Raises JobError."""
+    now = datetime.now(UTC)
+    answer: dict[str, Any] = {"item": settings.item, "places": {}}
+    with runtime_folder() as runtime:
+        for place in settings.places:
+            repository = Repository(settings, place, runtime)
+            if not (Path(place.location) / "config").exists():
+                answer["places"][place.name] = {"kept": 0, "removed": 0, "note": "no backup has come yet"}
+                continue
+            repository.run("unlock")
+            snapshots = repository.list_snapshots()
+            sets, rest = list_sets(snapshots)
+            kept = choose_all_kept(sets, settings.retention, now)
+            gone = [one for one in sets if one.name not in kept]
+            doomed = [name for one in gone for name in (one.data, one.description) if name]
+            doomed += [one.identifier for one in rest if now - _time_of(one.tag("set"), now) > UNFINISHED]
+            if doomed:
+                repository.run("forget", "--prune", "--quiet", *doomed)
+            answer["places"][place.name] = {"kept": len(sets) - len(gone), "removed": len(gone)}
+    return answer
+
+
+def choose_all_kept(sets: list[BackupSet], retention: dict[str, int], now: datetime) -> set[str]:
+    """The sets that stay: each host's by themselves, so that one host's newest never displaces another's."""
+    kept: set[str] = set()
+    for host in {one.host for one in sets}:
+        kept |= choose_kept([one.name for one in sets if one.host == host], retention, now)
+    return kept
+
+
+def _time_of(name: str, now: datetime) -> datetime:
+    try:
+        return set_time(name)
+    except ValueError:
+        return now
