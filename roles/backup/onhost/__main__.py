@@ -8,9 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from . import restore_state, restoring
+from .checking import check_places, list_places
 from .keeping import thin_out
 from .making import make_set
 from .settings import JobError, read_settings
@@ -28,18 +31,53 @@ def main(arguments: list[str]) -> int:
     run = verbs.add_parser("run")
     run.add_argument("settings", type=Path)
     run.add_argument("--by", choices=("timer", "command"), default="timer")
-    keep = verbs.add_parser("keep")
-    keep.add_argument("settings", type=Path, nargs="+")
+    verbs.add_parser("keep").add_argument("settings", type=Path, nargs="+")
+    verbs.add_parser("list").add_argument("settings", type=Path, nargs="+")
+    check = verbs.add_parser("check")
+    check.add_argument("settings", type=Path, nargs="+")
+    check.add_argument("--every-set", action="store_true")
+    for name in ("fetch", "place", "compare", "state"):
+        verb = verbs.add_parser(name)
+        verb.add_argument("settings", type=Path)
+        if name == "fetch":
+            verb.add_argument("--at", type=_read_moment)
+            verb.add_argument("--set", default="")
     given = parser.parse_args(arguments)
     try:
-        if given.verb == "keep":
-            return max(_keep(path) for path in given.settings)
-        result = make_set(read_settings(given.settings), given.by)
-        say(result)
-        return 0 if result["ok"] else 1
+        return _carry_out(given)
     except (JobError, OSError) as error:
         say({"error": str(error)})
         return 1
+
+
+def _read_moment(text: str) -> datetime:
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def _carry_out(given: argparse.Namespace) -> int:
+    if given.verb == "run":
+        result = make_set(read_settings(given.settings), given.by)
+        say(result)
+        return 0 if result["ok"] else 1
+    if given.verb == "keep":
+        return max(_keep(path) for path in given.settings)
+    if given.verb == "list":
+        for path in given.settings:
+            say(list_places(read_settings(path)))
+        return 0
+    if given.verb == "check":
+        answers = [check_places(read_settings(path), given.every_set) for path in given.settings]
+        for answer in answers:
+            say(answer)
+        return 2 if any(one["findings"] for answer in answers for one in answer["places"].values()) else 0
+    settings = read_settings(given.settings)
+    if given.verb == "fetch":
+        say(restoring.fetch(settings, given.at, given.set))
+    elif given.verb == "state":
+        say(restore_state.read_state(settings))
+    else:
+        say({"place": restoring.place, "compare": restoring.compare}[given.verb](settings))
+    return 0
 
 
 def _keep(path: Path) -> int:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from . import signing
 from .restic import DESCRIPTION, Repository, Snapshot
@@ -27,6 +27,8 @@ class BackupSet:
     """Identifier of the snapshot with the data; empty where another program keeps them."""
     description: str
     """Identifier of the snapshot with the description."""
+    size: int = 0
+    objects: int = 0
 
 
 def list_sets(snapshots: Iterable[Snapshot]) -> tuple[list[BackupSet], list[Snapshot]]:
@@ -38,7 +40,9 @@ def list_sets(snapshots: Iterable[Snapshot]) -> tuple[list[BackupSet], list[Snap
     for name, found in sorted(parts.items()):
         data, description = found.get("data"), found.get("description")
         if name and description:
-            sets.append(BackupSet(name, description.host, data.identifier if data else "", description.identifier))
+            size, objects = int(description.tag("bytes") or 0), int(description.tag("objects") or 0)
+            known = data.identifier if data else ""
+            sets.append(BackupSet(name, description.host, known, description.identifier, size, objects))
         else:
             rest += [one for one in (data, description) if one]
     return sets, rest
@@ -47,6 +51,12 @@ def list_sets(snapshots: Iterable[Snapshot]) -> tuple[list[BackupSet], list[Snap
 def show_path(path: str) -> str:
     """A path as text, whatever bytes it has."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def read_pieces(file: IO[bytes]) -> Iterator[bytes]:
+    """A file's content piece by piece."""
+    while piece := file.read(PIECE):
+        yield piece
 
 
 def hash_stream(read: Iterator[bytes]) -> str:
@@ -60,7 +70,7 @@ def hash_stream(read: Iterator[bytes]) -> str:
 def hash_file(path: Path) -> str:
     """SHA-256 of a file."""
     with path.open("rb") as file:
-        return hash_stream(iter(lambda: file.read(PIECE), b""))
+        return hash_stream(read_pieces(file))
 
 
 def describe_objects(repository: Repository, snapshot: str) -> tuple[list[dict[str, Any]], dict[str, int]]:
@@ -81,7 +91,7 @@ def describe_objects(repository: Repository, snapshot: str) -> tuple[list[dict[s
         digest = _hash_unchanged(Path(path), size, node["mtime"])
         if digest is None:
             with repository.reading(snapshot, path) as file:
-                digest = hash_stream(iter(lambda: file.read(PIECE), b""))
+                digest = hash_stream(read_pieces(file))
         objects.append({"path": show_path(path), "size": size, "sha256": digest})
         counts["files"] += 1
         counts["bytes"] += size

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from . import metrics, signing
+from . import metrics, restore_state, signing
 from .collected import Collected
 from .describing import describe_objects, seal, show_time
 from .kinds import collect
@@ -69,6 +69,8 @@ def make_set(settings: Settings, by: str) -> dict[str, Any]:
 
 
 def _make(settings: Settings, by: str, name: str, started: datetime, runtime: Path, result: dict[str, Any]) -> None:
+    if unfinished := restore_state.read_unfinished(settings):
+        raise JobError(f"a restore of set {unfinished} is not finished: what lies here now is not to be kept")
     signing.remember_roots(settings.authority, Path(settings.state) / "roots")
     # What a killed run left there.
     shutil.rmtree(settings.staging, ignore_errors=True)
@@ -116,7 +118,8 @@ def _save(
         "objects": objects,
         "counts": counts,
     }
-    repository.store(seal(settings, description), [*tags, "part=description"])
+    told = [f"bytes={totals['bytes']}", f"objects={len(objects)}"]
+    repository.store(seal(settings, description), [*tags, "part=description", *told])
     return {"bytes": totals["bytes"], "objects": len(objects), "added": summary.get("data_added", 0)}
 
 

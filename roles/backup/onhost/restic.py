@@ -79,7 +79,7 @@ class Repository:
     def hide(self, text: str) -> str:
         """A text without this repository's passwords."""
         for secret in (self._password, self._login, urllib.parse.quote(self._login, safe="")):
-            text = text.replace(secret, "*MASKED*") if secret else text
+            text = text.replace(secret, "***") if secret else text
         return text
 
     def start(
