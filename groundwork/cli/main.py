@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "verify": ("verify", "verify", "Check on the live hosts that everything is as declared."),
     "drift": ("drift", "drift", "What differs on the hosts from the declaration, and from how they last were."),
     "schedule": ("schedule", "app", "Passes that run by themselves: list, run, history."),
+    "backup": ("backup", "app", "Make backups now, list them, read them back."),
+    "restore": ("restore", "restore", "Put data back from backups, onto the same hosts."),
     "harden": ("harden", "harden", "Check hosts against hardening controls, enforce them, or revert."),
     "scan": ("scan", "scan", "Have OpenSCAP judge hosts, or a virtual machine."),
     "schema": ("schema", "schema", "Print the JSON Schema of platform manifests."),

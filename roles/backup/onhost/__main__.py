@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from . import restore_state, restoring
 from .checking import check_places, list_places
 from .keeping import thin_out
 from .making import make_set
-from .settings import JobError, read_settings
+from .settings import JobError, Settings, read_settings
 
 
 def say(answer: dict[str, Any]) -> None:
@@ -32,9 +33,10 @@ def main(arguments: list[str]) -> int:
     run.add_argument("settings", type=Path)
     run.add_argument("--by", choices=("timer", "command"), default="timer")
     verbs.add_parser("keep").add_argument("settings", type=Path, nargs="+")
-    verbs.add_parser("list").add_argument("settings", type=Path, nargs="+")
-    check = verbs.add_parser("check")
-    check.add_argument("settings", type=Path, nargs="+")
+    listing, check = verbs.add_parser("list"), verbs.add_parser("check")
+    for verb in (listing, check):
+        verb.add_argument("settings", type=Path, nargs="+")
+        verb.add_argument("--place", default="")
     check.add_argument("--every-set", action="store_true")
     for name in ("fetch", "place", "compare", "state"):
         verb = verbs.add_parser(name)
@@ -63,10 +65,10 @@ def _carry_out(given: argparse.Namespace) -> int:
         return max(_keep(path) for path in given.settings)
     if given.verb == "list":
         for path in given.settings:
-            say(list_places(read_settings(path)))
+            say(list_places(_only(read_settings(path), given.place)))
         return 0
     if given.verb == "check":
-        answers = [check_places(read_settings(path), given.every_set) for path in given.settings]
+        answers = [check_places(_only(read_settings(path), given.place), given.every_set) for path in given.settings]
         for answer in answers:
             say(answer)
         return 2 if any(one["findings"] for answer in answers for one in answer["places"].values()) else 0
@@ -78,6 +80,11 @@ def _carry_out(given: argparse.Namespace) -> int:
     else:
         say({"place": restoring.place, "compare": restoring.compare}[given.verb](settings))
     return 0
+
+
+def _only(settings: Settings, place: str) -> Settings:
+    """The settings with one of the places, where one is named."""
+    return replace(settings, places=tuple(one for one in settings.places if place in ("", one.name)))
 
 
 def _keep(path: Path) -> int:
