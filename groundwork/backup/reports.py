@@ -74,6 +74,8 @@ class BackupReport(_Report):
     runs: list[Run] = []
     sets: list[KeptSet] = []
     checks: list[Checked] = []
+    repaired: dict[str, list[str]] = {}
+    """Files that were taken out, by item and repository."""
     left_out: dict[str, str] = {}
     problems: list[dict[str, object]] = []
     seconds: float = 0.0

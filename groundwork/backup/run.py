@@ -129,6 +129,18 @@ def check_sets(site: Site, items: Sequence[str], every_set: bool, say: Say) -> B
     return _report(site, "check", started, problems, checks=checks)
 
 
+def repair(site: Site, items: Sequence[str]) -> BackupReport:
+    """Take damaged files out of the repositories that lie on hosts, so that the next backup saves them anew."""
+    started = time.monotonic()
+    answers, problems = _ask(site, choose_jobs(site, items), "repair", ())
+    repaired = {
+        f"{answer['item']} in {place}": found["moved"]
+        for answer in answers
+        for place, found in answer["places"].items()
+    }
+    return _report(site, "repair", started, problems, repaired=repaired)
+
+
 def _check_carried(site: Site, jobs: Sequence[Job], problems: list[Problem]) -> list[Checked]:
     carried = [job for job in jobs if job.kind in backups.CARRIED]
 

@@ -20,7 +20,11 @@ class _Group(TyperGroup):
     """``backup ENV`` is ``backup of ENV``: what is no sub-command is an environment."""
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
-        if args and args[0] not in self.commands:
+        from groundwork.scheduled.tasks import TASKS
+
+        # Sub-commands of a scheduled task that this version lacks are missing, and no environments.
+        reserved = {task.words[1] for task in TASKS.values() if task.words[0] == "backup"}
+        if args and args[0] not in {*self.commands, *reserved}:
             args = ["of", *args]
         return super().resolve_command(ctx, args)
 
@@ -85,6 +89,24 @@ def check(
 
         site = _load(environment, lab)
         _finish(check_sets(site, options.split_limit(items), every_set, _say), as_json)
+
+
+@app.command("repair")
+def mend(
+    environment: options.Environment,
+    items: Items = None,
+    as_json: options.Json = False,
+    lab: options.Lab = None,
+    debug: options.Debug = False,
+) -> None:
+    """Take damaged files out of repositories, so that the next backup saves again what was in them.
+
+    Sets that need them cannot be had back; check names them. Exit code: 0, or 1 an error.
+    """
+    with report_errors(as_json=as_json, debug=debug):
+        from groundwork.backup.run import repair
+
+        _finish(repair(_load(environment, lab), options.split_limit(items)), as_json)
 
 
 def _load(environment: str, lab: str | None) -> Site:

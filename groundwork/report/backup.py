@@ -37,6 +37,9 @@ def print_backups(report: BackupReport, console: Console) -> None:
         _print_runs(report, console)
     elif report.verb == "list":
         _print_sets(report, console)
+    elif report.verb == "repair":
+        for place, moved in report.repaired.items():
+            console.print(f"{place}: {len(moved)} damaged files taken out {', '.join(moved)}")
     else:
         _print_checks(report, console)
 

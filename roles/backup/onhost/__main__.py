@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 
 from . import restore_state, restoring
 from .checking import check_places, list_places
-from .keeping import thin_out
+from .keeping import repair, thin_out
 from .making import make_set
 from .settings import JobError, Settings, read_settings
 
@@ -32,7 +33,8 @@ def main(arguments: list[str]) -> int:
     run = verbs.add_parser("run")
     run.add_argument("settings", type=Path)
     run.add_argument("--by", choices=("timer", "command"), default="timer")
-    verbs.add_parser("keep").add_argument("settings", type=Path, nargs="+")
+    for name in ("keep", "repair"):
+        verbs.add_parser(name).add_argument("settings", type=Path, nargs="+")
     listing, check = verbs.add_parser("list"), verbs.add_parser("check")
     for verb in (listing, check):
         verb.add_argument("settings", type=Path, nargs="+")
@@ -61,8 +63,8 @@ def _carry_out(given: argparse.Namespace) -> int:
         result = make_set(read_settings(given.settings), given.by)
         say(result)
         return 0 if result["ok"] else 1
-    if given.verb == "keep":
-        return max(_keep(path) for path in given.settings)
+    if given.verb in ("keep", "repair"):
+        return max(_look_after(path, {"keep": thin_out, "repair": repair}[given.verb]) for path in given.settings)
     if given.verb == "list":
         for path in given.settings:
             say(list_places(_only(read_settings(path), given.place)))
@@ -87,9 +89,9 @@ def _only(settings: Settings, place: str) -> Settings:
     return replace(settings, places=tuple(one for one in settings.places if place in ("", one.name)))
 
 
-def _keep(path: Path) -> int:
+def _look_after(path: Path, deed: Callable[[Settings], dict[str, Any]]) -> int:
     try:
-        say(thin_out(read_settings(path)))
+        say(deed(read_settings(path)))
     except (JobError, OSError) as error:
         say({"settings": str(path), "error": str(error)})
         return 1

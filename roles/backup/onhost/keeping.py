@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from .describing import BackupSet, list_sets
+from .describing import BackupSet, hash_file, list_sets
 from .making import runtime_folder
 from .restic import Repository
 from .retention import choose_kept, set_time
@@ -52,3 +52,30 @@ def _time_of(name: str, now: datetime) -> datetime:
         return set_time(name)
     except ValueError:
         return now
+
+
+def repair(settings: Settings) -> dict[str, Any]:
+    """Take files that are not what their name says out of the repository, so that the next backup saves them anew.
+
+    restic names every file by the SHA-256 of its content; it believes its index, and would go on referring to data
+    that are damaged. What is taken out lies beside the repository, below ``damaged``. Sets that need it stay listed,
+    and are refused by checks and restores. Raises JobError.
+    """
+    answer: dict[str, Any] = {"item": settings.item, "places": {}}
+    with runtime_folder() as runtime:
+        for place in settings.places:
+            root = Path(place.location)
+            if place.login_file or not (root / "config").exists():
+                continue
+            moved = []
+            for path in sorted(one for part in ("data", "index", "snapshots") for one in (root / part).rglob("*")):
+                if path.is_file() and hash_file(path) != path.name:
+                    aside = root.parent / f"damaged-{root.name}" / path.name
+                    aside.parent.mkdir(0o700, exist_ok=True)
+                    path.rename(aside)
+                    moved.append(str(path.relative_to(root)))
+            repository = Repository(settings, place, runtime)
+            repository.run("unlock")
+            repository.run("rebuild-index", "--quiet")
+            answer["places"][place.name] = {"moved": moved}
+    return answer

@@ -52,7 +52,8 @@ def fetch(settings: Settings, at: datetime | None, name: str) -> dict[str, Any]:
                 try:
                     description = _fetch(settings, repository, one)
                 except (JobError, OSError) as error:
-                    refused.append(f"repository {place.name}: {error}")
+                    told = str(error).removeprefix(f"set {one.name}: ")
+                    refused.append(f"repository {place.name}: set {one.name}: {told}")
                     continue
                 write_state(settings, {"set": one.name, "phase": "fetched", "repository": place.name})
                 return {
