@@ -88,9 +88,24 @@ def make_platform_rules(platform: Platform, topology: Topology) -> dict[str, Any
             "{{ $labels.job }} on {{ $labels.host }} goes on with an older configuration",
         ),
         *_journals(platform, topology),
+        *_backups(platform),
         *_utilisation(platform, topology),
     ]
     return {"groups": [{"name": f"{platform.platform}-platform", "rules": rules}]}
+
+
+def _backups(platform: Platform) -> list[Rule]:
+    """Backups that failed or are late, by the figures that each job leaves; none where nothing is backed up."""
+    if platform.backup is None:
+        return []
+    age = "time() - groundwork_backup_last_success_timestamp_seconds"
+    where = "{{ $labels.item }} of {{ $labels.host }} in {{ $labels.repository }}"
+    shrunk = "groundwork_backup_size_bytes < 0.5 * max_over_time(groundwork_backup_size_bytes[7d])"
+    return [
+        _alert("BackupFailed", "groundwork_backup_failed == 1", "1m", "ticket", f"the last backup failed: {where}"),
+        _alert("BackupLate", f"{age} > groundwork_backup_maximum_age_seconds", "1m", "page", f"is late: {where}"),
+        _alert("BackupShrunk", shrunk, "1m", "ticket", f"is half of what it was: {where}"),
+    ]
 
 
 def _alert(name: str, expression: str, lasting: str, severity: str, summary: str) -> Rule:

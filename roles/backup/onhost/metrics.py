@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from pathlib import Path
 from typing import Any
 
-from .settings import Settings
+from .schedules import maximum_age
+from .settings import JobError, Settings
 
 HELP = {
     "last_run_timestamp_seconds": "When the last backup ended, well or not.",
@@ -34,6 +36,8 @@ def write_run(settings: Settings, result: dict[str, Any]) -> None:
         ours = figures.setdefault(place.name, {})
         skipped = "skipped" in result
         ours["last_run_timestamp_seconds"] = now
+        with contextlib.suppress(JobError):
+            ours["maximum_age_seconds"] = maximum_age(settings.schedule)
         ours["failed"] = float("error" in result or "error" in found)
         if skipped or (found and "error" not in found):
             ours["last_success_timestamp_seconds"] = now
