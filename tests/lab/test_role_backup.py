@@ -76,8 +76,12 @@ class Stage(RoleStage):
         items["messages"] = {"what": "nats", "service": "nats", "schedule": "hourly"}
         items["notes"] = {"what": "files", "hosts": "data", "paths": ["/srv/notes"], "schedule": "hourly"}
         self.manifest["backup"]["repository"] = {"kind": "host", "hosts": "app"}
+        self.manifest["backup"]["copies"] = [{"kind": "directory", "path": "/srv/share"}]
         # One item more or less makes no difference to what is shown, but costs seconds each time.
         del items["configuration"], items["authority"]
+
+    def run(self, host: str, command: str) -> str:
+        return str(super().run(host, command))
 
     def redis(self, *commands: str) -> list[str]:
         """What root's own user is answered, over the socket."""
@@ -157,7 +161,8 @@ def good(runs: list[Run]) -> bool:
 
 
 def test_plan_on_bare_hosts_then_apply_then_nothing_more(stage: Stage) -> None:
-    stage.run("data", "mkdir -p /srv/notes")
+    stage.run("data", "mkdir -p /srv/notes /srv/share")
+    stage.run("app", "mkdir -p /srv/share")
     planned = stage.plan()
     assert failures(planned) == []
     assert all(len(names) > 8 for names in changes(planned).values())
@@ -266,8 +271,14 @@ def test_a_damaged_object_is_found_and_passed_over(stage: Stage) -> None:
     report = stage.check("notes")
     assert report.exit_code == 2
     assert any(runs[0].set in finding["message"] for finding in report.findings)
-    # The next older set is used, and it says so.
-    stage.run("data", "rm /srv/notes/noise /srv/notes/large")
+    # The set's copy in the other repository is used, and it says so.
+    noise = stage.run("data", "sha256sum /srv/notes/noise; rm /srv/notes/noise")
+    done = restore(stage.site, ["files"], None, True, False, print)
+    assert (done.exit_code, done.items["notes on data"]["repository"]) == (0, "copy-1")
+    assert runs[0].set in str(done.items["notes on data"]["refused"])
+    assert stage.run("data", "sha256sum /srv/notes/noise") == noise
+    # Where that is gone as well, the next older set.
+    stage.run("data", "rm -r /srv/notes/noise /srv/notes/large /srv/share/notes")
     done = restore(stage.site, ["files"], None, True, False, print)
     assert done.exit_code == 0, done
     assert runs[0].set in str(done.items["notes on data"]["refused"])
@@ -323,9 +334,15 @@ def test_a_full_disk_fails_the_backup_and_spares_the_sets(stage: Stage) -> None:
 def test_an_unreachable_repository_is_said_at_once(stage: Stage) -> None:
     stage.run("app", f"systemctl stop {SERVER}")
     runs = stage.back_up("notes")
+    stage.run("data", "echo lost > /srv/notes/large")
+    done = restore(stage.site, ["files"], None, True, False, print)
     stage.run("app", f"systemctl start {SERVER}")
     assert "does not answer" in runs[0].repositories["main"]["error"]
     assert runs[0].seconds < 60
+    # The other repository has it all the same.
+    assert "error" not in runs[0].repositories["copy-1"]
+    assert (done.exit_code, done.items["notes on data"]["set"]) == (0, runs[0].set)
+    assert "does not answer" in done.items["notes on data"]["refused"][0]
 
 
 def test_what_is_undeclared_goes_and_the_sets_stay(stage: Stage) -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from .describing import BackupSet, hash_stream, list_sets, open_set, read_pieces, show_path
-from .making import runtime_folder
 from .restic import Repository
 from .retention import set_time
 from .schedules import maximum_age
 from .settings import JobError, Place, Settings
+from .workspace import runtime_folder
 
 SLOTS = 16_384
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from .describing import BackupSet, hash_file, list_sets
-from .making import runtime_folder
 from .restic import Repository
 from .retention import choose_kept, set_time
-from .settings import Settings
+from .settings import Place, Settings
+from .workspace import runtime_folder
 
 UNFINISHED = timedelta(days=1)
 """Data without a description may belong to a backup that still runs; after this they are what a killed one left."""
@@ -18,25 +18,29 @@ UNFINISHED = timedelta(days=1)
 
 def thin_out(settings: Settings) -> dict[str, Any]:
     """Remove the sets that retention lets go, and what killed backups left. Raises JobError."""
-    now = datetime.now(UTC)
     answer: dict[str, Any] = {"item": settings.item, "places": {}}
     with runtime_folder() as runtime:
         for place in settings.places:
             repository = Repository(settings, place, runtime)
-            if not (Path(place.location) / "config").exists():
+            if (Path(place.location) / "config").exists():
+                answer["places"][place.name] = thin_out_place(settings, place, repository)
+            else:
                 answer["places"][place.name] = {"kept": 0, "removed": 0, "note": "no backup has come yet"}
-                continue
-            repository.run("unlock")
-            snapshots = repository.list_snapshots()
-            sets, rest = list_sets(snapshots)
-            kept = choose_all_kept(sets, settings.retention, now)
-            gone = [one for one in sets if one.name not in kept]
-            doomed = [name for one in gone for name in (one.data, one.description) if name]
-            doomed += [one.identifier for one in rest if now - _time_of(one.tag("set"), now) > UNFINISHED]
-            if doomed:
-                repository.run("forget", "--prune", "--quiet", *doomed)
-            answer["places"][place.name] = {"kept": len(sets) - len(gone), "removed": len(gone)}
     return answer
+
+
+def thin_out_place(settings: Settings, place: Place, repository: Repository) -> dict[str, int]:
+    """Thin out one repository that lies in a folder of this host. Raises JobError."""
+    now = datetime.now(UTC)
+    repository.run("unlock")
+    sets, rest = list_sets(repository.list_snapshots())
+    kept = choose_all_kept(sets, settings.retention, now)
+    gone = [one for one in sets if one.name not in kept]
+    doomed = [name for one in gone for name in (one.data, one.description) if name]
+    doomed += [one.identifier for one in rest if now - _time_of(one.tag("set"), now) > UNFINISHED]
+    if doomed:
+        repository.run("forget", "--prune", "--quiet", *doomed)
+    return {"kept": len(sets) - len(gone), "removed": len(gone)}
 
 
 def choose_all_kept(sets: list[BackupSet], retention: dict[str, int], now: datetime) -> set[str]:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import secrets
 import shutil
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,35 +13,11 @@ from typing import Any
 from . import metrics, restore_state, signing
 from .collected import Collected
 from .describing import describe_objects, seal, show_time
+from .keeping import thin_out_place
 from .kinds import collect
 from .restic import PROGRAM, Repository
 from .settings import JobError, Place, Settings
-
-
-@contextmanager
-def lock_item(settings: Settings, seconds: float = 0.0) -> Iterator[None]:
-    """One backup or restore of an item at a time. Raises JobError while another is at work."""
-    folder = Path(settings.state) / settings.item
-    folder.mkdir(0o700, parents=True, exist_ok=True)
-    end = time.monotonic() + seconds
-    with (folder / "lock").open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= end:
-                    raise JobError(f"{settings.item}: another backup or restore of it is at work") from None
-                time.sleep(0.5)
-        yield
-
-
-@contextmanager
-def runtime_folder() -> Iterator[Path]:
-    """A folder for what must not stay, for root alone."""
-    folder = os.environ.get("RUNTIME_DIRECTORY", "/run")
-    with tempfile.TemporaryDirectory(prefix="groundwork-backup-", dir=folder) as name:
-        yield Path(name)
+from .workspace import lock_item, runtime_folder
 
 
 def make_set(settings: Settings, by: str) -> dict[str, Any]:
@@ -120,6 +91,9 @@ def _save(
     }
     told = [f"bytes={totals['bytes']}", f"objects={len(objects)}"]
     repository.store(seal(settings, description), [*tags, "part=description", *told])
+    if not place.login_file:
+        # A folder has no host that looks after it: who adds to it thins it out, too.
+        thin_out_place(settings, place, repository)
     return {"bytes": totals["bytes"], "objects": len(objects), "added": summary.get("data_added", 0)}
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 from . import restore_files, restore_nats, restore_redis
 from .describing import BackupSet, hash_file, list_sets, open_set, show_path
-from .making import lock_item, runtime_folder
 from .restic import Repository
 from .restore_state import fetched_folder, read_state, write_state
 from .retention import set_time
-from .settings import JobError, Settings
+from .settings import JobError, Place, Settings
+from .workspace import lock_item, runtime_folder
 
 RESTORERS: dict[str, Any] = {
     "files": restore_files,
@@ -31,8 +31,8 @@ RESERVE = 1.1
 def fetch(settings: Settings, at: datetime | None, name: str) -> dict[str, Any]:
     """Fetch the newest set (not newer than ``at``; or the one of that name) that is what was saved.
 
-    A set that does not hold is refused by name and the next older one is tried, then the next repository. Live data are
-    not touched. Raises JobError when none holds.
+    A set that does not hold is refused by name; its copy in the next repository is tried, then the next older one. Live
+    data are not touched. Raises JobError when none holds.
     """
     _restorer(settings)
     refused: list[str] = []
@@ -40,29 +40,39 @@ def fetch(settings: Settings, at: datetime | None, name: str) -> dict[str, Any]:
         state = read_state(settings)
         if state.get("phase") in ("placing", "placed"):
             raise JobError(f"a restore of set {state['set']} is not finished: take it up again")
-        for place in settings.places:
+        for one, place, repository in _list_candidates(settings, at, name, runtime, refused):
             try:
-                repository = Repository(settings, place, runtime)
-                repository.reach()
-                sets, _ = list_sets(repository.list_snapshots())
+                description = _fetch(settings, repository, one)
             except (JobError, OSError) as error:
-                refused.append(f"repository {place.name}: {error}")
+                told = str(error).removeprefix(f"set {one.name}: ")
+                refused.append(f"repository {place.name}: set {one.name}: {told}")
                 continue
-            for one in choose_sets(sets, settings.host, at, name):
-                try:
-                    description = _fetch(settings, repository, one)
-                except (JobError, OSError) as error:
-                    told = str(error).removeprefix(f"set {one.name}: ")
-                    refused.append(f"repository {place.name}: set {one.name}: {told}")
-                    continue
-                write_state(settings, {"set": one.name, "phase": "fetched", "repository": place.name})
-                return {
-                    "set": one.name, "repository": place.name, "refused": refused, "started": description["started"],
-                    "bytes": description["payload"]["bytes"], "counts": description["counts"],
-                    "loss": _restorer(settings).describe_loss(settings, description),
-                }  # fmt: skip
+            write_state(settings, {"set": one.name, "phase": "fetched", "repository": place.name})
+            return {
+                "set": one.name, "repository": place.name, "refused": refused, "started": description["started"],
+                "bytes": description["payload"]["bytes"], "counts": description["counts"],
+                "loss": _restorer(settings).describe_loss(settings, description),
+            }  # fmt: skip
     wanted = f"set {name}" if name else f"set made before {at.isoformat()}" if at else "set"
     raise JobError("; ".join([f"there is no {wanted} of {settings.host} that could be restored", *refused]))
+
+
+def _list_candidates(
+    settings: Settings, at: datetime | None, name: str, runtime: Path, refused: list[str]
+) -> list[tuple[BackupSet, Place, Repository]]:
+    """Every set that may be restored in every repository that answers: the newest first, and of one set the first
+    repository's. Those that do not answer are named in ``refused``."""
+    found: list[tuple[BackupSet, Place, Repository]] = []
+    for place in settings.places:
+        try:
+            repository = Repository(settings, place, runtime)
+            repository.reach()
+            sets, _ = list_sets(repository.list_snapshots())
+        except (JobError, OSError) as error:
+            refused.append(f"repository {place.name}: {error}")
+            continue
+        found += [(one, place, repository) for one in choose_sets(sets, settings.host, at, name)]
+    return sorted(found, key=lambda one: one[0].name, reverse=True)
 
 
 def choose_sets(sets: list[BackupSet], host: str, at: datetime | None, name: str) -> list[BackupSet]:
