@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import ipaddress
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from groundwork.authority import paths
 from groundwork.backup import layout
 from groundwork.manifest.platform import Platform
 from groundwork.operations.ledger_items import Item
+from groundwork.problems import Problem, ProblemError
 from groundwork.topology import backups
 from groundwork.topology.backups import Job, Repository
 from groundwork.topology.model import Topology
@@ -49,7 +51,23 @@ def plan_host(platform: Platform, topology: Topology, host: str) -> HostPlan:
     """Return what one host carries."""
     repositories = backups.list_repositories(platform, topology.inventory)
     kept = tuple(one for one in repositories if one.host == host)
+    _check_addresses(platform, topology)
     return HostPlan(backups.jobs_on(platform, topology, host), kept, backups.list_logins(platform))
+
+
+def _check_addresses(platform: Platform, topology: Topology) -> None:
+    """Raise ProblemError for hosts without an IP address: what jobs and servers may talk to is said by addresses."""
+    names = {job.host for job in backups.list_jobs(platform, topology) for one in job.repositories if one.host}
+    names |= {one.host for one in backups.list_repositories(platform, topology.inventory) if one.host}
+    problems = []
+    for host in topology.hosts:
+        try:
+            ipaddress.ip_address(host.address if host.name in names else "127.0.0.1")
+        except ValueError:
+            told = "backups need the IP address of this host"
+            problems.append(Problem(told, key=f"host {host.name}: address", given=host.address))
+    if problems:
+        raise ProblemError(problems)
 
 
 def describe_job(platform: Platform, topology: Topology, job: Job, version: str) -> str:

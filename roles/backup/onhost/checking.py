@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from . import signing
 from .describing import BackupSet, hash_stream, list_sets, open_set, read_pieces, show_path
 from .restic import Repository
 from .retention import set_time
@@ -49,6 +50,7 @@ def _open(settings: Settings, place: Place, runtime: Path) -> Repository | None:
 def check_places(settings: Settings, every_set: bool) -> dict[str, Any]:
     """Check every place; ``findings`` says in words what does not hold. ``every_set`` reads old sets' objects too."""
     answer: dict[str, Any] = {"item": settings.item, "kind": settings.kind, "places": {}}
+    signing.remember_roots(settings.authority, Path(settings.state) / "roots")
     with runtime_folder() as runtime:
         for place in settings.places:
             begun = time.monotonic()

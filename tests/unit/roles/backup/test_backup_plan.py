@@ -16,6 +16,7 @@ from groundwork.backup.restoring import check_parts
 from groundwork.operations.ledger_items import Item, check_item
 from groundwork.operations.rendering import render_template
 from groundwork.problems import ProblemError
+from groundwork.site import load_site
 from groundwork.topology import backups
 from groundwork.topology.roles import roles_on
 from roles.backup import plan
@@ -98,6 +99,17 @@ def test_an_address_of_six_parts_is_bracketed(project: Project) -> None:
     repository = backups.Repository("main", "host", "/srv", "backup_encryption", "data", "2001:db8::1", 8743)
     place = plan._describe_place("chorus", job.item, repository)
     assert place["location"].startswith("rest:https://[2001:db8::1]:8743/")
+
+
+def test_a_host_without_an_ip_address_is_refused(project: Project) -> None:
+    project.load()
+    inventory = project.root / "inventories/farm.py"
+    named = project.root / "inventories/named.py"
+    # The address of its SSH is a name, and no other is given.
+    named.write_text(re.sub(r"'address': '192.0.2.1'", "'ssh_hostname': 'app.example.org'", inventory.read_text()))
+    site = load_site("named", project.root)
+    with pytest.raises(ProblemError, match="need the IP address of this host"):
+        plan.plan_host(site.platform, site.topology, "data")
 
 
 def test_units_name_what_they_may_reach(project: Project) -> None:
