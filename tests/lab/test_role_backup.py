@@ -345,6 +345,47 @@ def test_an_unreachable_repository_is_said_at_once(stage: Stage) -> None:
     assert "does not answer" in done.items["notes on data"]["refused"][0]
 
 
+@pytest.mark.slow
+def test_every_master_of_a_cluster_is_saved_and_comes_back(stage: Stage) -> None:
+    grid = {"kind": "redis", "hosts": "data", "port": 6400, "mode": "cluster", "nodes_per_host": 6}
+    stage.manifest["services"]["grid"] = grid | {"replicas_per_master": 1}
+    stage.manifest["backup"]["items"]["grid"] = {"what": "redis", "service": "grid", "schedule": "hourly"}
+    assert failures(stage.apply()) == []
+    address = stage.site.inventory.host("data").address
+    operator = [paths.certificate("chorus", "backup"), paths.key("chorus", "backup"), paths.bundle("chorus")]
+    tls = "--tls --cert {} --key {} --cacert {}".format(*operator)
+    password = "REDISCLI_AUTH=$(cat /etc/groundwork/chorus/credentials/chorus-grid-${n}_operator)"
+    client = f"{password} redis-cli --no-auth-warning --user _operator {tls} -h {address} -p $((6399 + n))"
+    every = "for n in 1 2 3 4 5 6; do {}; done"
+    write = "for i in $(seq 1 300); do echo SET key:$i first$i; done"
+    # Each server takes the keys of its own slots and refuses the others'.
+    stage.run("data", every.format(f"({write}) | {client} >/dev/null"))
+    look = every.format(f"echo KEYS \\* | {client} | sort; echo INFO replication | {client} | grep ^role")
+
+    def keys() -> list[str]:
+        return sorted(line for line in stage.run("data", look).splitlines() if line.startswith("key:"))
+
+    before = keys()
+    # 300 keys, each at its master and at the master's replica.
+    assert len(before) == 600
+    runs = stage.back_up("grid")
+    assert good(runs)
+    _, manifest = read_envelope(stage.envelope("grid", runs[0].set))
+    masters = {name: one for name, one in manifest.counts.items() if name != "objects"}
+    assert len(masters) == 3
+    assert sum(one["keys"] for one in masters.values()) == 300
+    assert stage.check("grid").exit_code == 0
+    stage.run("data", every.format(f"echo FLUSHALL | {client}"))
+    assert keys() == []
+    done = restore(stage.site, ["redis"], None, True, False, print)
+    assert done.exit_code == 0, done
+    followed = f"echo INFO replication | {client} | grep -q -e role:master -e link_status:up"
+    wait = every.format(f"until {followed}; do sleep 1; done")
+    stage.run("data", f"timeout 60 sh -c {shlex.quote(wait)}")
+    assert keys() == before
+    del stage.manifest["services"]["grid"], stage.manifest["backup"]["items"]["grid"]
+
+
 def test_what_is_undeclared_goes_and_the_sets_stay(stage: Stage) -> None:
     kept: dict[str, Any] = stage.manifest.pop("backup")
     recovery = stage.manifest.pop("recovery")

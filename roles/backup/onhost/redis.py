@@ -15,6 +15,8 @@ from .settings import JobError, Settings
 PATIENCE = 3600.0
 """Seconds that a snapshot or a rewrite of a large server may take."""
 PERCENTAGE = "auto-aof-rewrite-percentage"
+DEFAULT_PERCENTAGE = "100"
+"""Redis's own (redis.conf)."""
 
 
 def collect(settings: Settings) -> Collected:
@@ -49,6 +51,7 @@ def save_snapshot(redis: Redis, folder: Path) -> dict[str, Any]:
     redis.wait(
         "a rewrite that was running", lambda: redis.info("persistence")["aof_rewrite_in_progress"] == "0", PATIENCE
     )
+    _check_room(redis, folder)
     offset = redis.info("replication")["master_repl_offset"]
     redis.ask("BGSAVE", "SCHEDULE")
 
@@ -64,6 +67,14 @@ def save_snapshot(redis: Redis, folder: Path) -> dict[str, Any]:
     # A snapshot replaces the file as a whole: an open copy is always one of one moment.
     shutil.copyfile(source, folder / "dump.rdb")
     return {**count_keys(folder / "dump.rdb"), "offset": int(offset), "saved": int(state["rdb_last_save_time"])}
+
+
+def _check_room(redis: Redis, folder: Path) -> None:
+    """Raise JobError where a snapshot might not fit: a Redis whose BGSAVE failed refuses writes from then on."""
+    used = int(redis.info("memory")["used_memory"])
+    for place in (Path(redis.setting("dir")), folder):
+        if (free := shutil.disk_usage(place).free) < used:
+            raise JobError(f"{redis.name}: no snapshot is begun: {place} has {free >> 20} MiB free of {used >> 20} MiB")
 
 
 def count_keys(path: Path) -> dict[str, int]:
@@ -84,7 +95,7 @@ def save_append_only(redis: Redis, folder: Path) -> int:
 
     Persistence, redis.io: rewrites are switched off, one that runs is waited for, and the folder is copied.
     """
-    before = redis.setting(PERCENTAGE)
+    before = _configured_percentage(redis)
     redis.ask("CONFIG", "SET", PERCENTAGE, "0")
     try:
         redis.wait("a rewrite", lambda: redis.info("persistence")["aof_rewrite_in_progress"] == "0", PATIENCE)
@@ -93,6 +104,15 @@ def save_append_only(redis: Redis, folder: Path) -> int:
     finally:
         redis.ask("CONFIG", "SET", PERCENTAGE, before)
     return sum(path.stat().st_size for path in (folder / "appendonly").iterdir())
+
+
+def _configured_percentage(redis: Redis) -> str:
+    """What is declared, not what is in force: a backup that was killed may have left it switched off."""
+    for line in Path(f"/etc/redis/redis-{redis.name}.conf").read_text("utf-8").splitlines():
+        name, _, value = line.strip().partition(" ")
+        if name == PERCENTAGE:
+            return value.strip()
+    return DEFAULT_PERCENTAGE
 
 
 def list_slots(redis: Redis) -> list[str]:

@@ -52,15 +52,16 @@ class Repository:
         self._login = read_secret(place.login_file) if place.login_file else ""
 
     def _environment(self) -> dict[str, str]:
-        kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME", "CACHE_DIRECTORY") if name in os.environ}
-        location = self.place.location
-        if self._login:
-            quoted = f"{self.place.user}:{urllib.parse.quote(self._login, safe='')}@"
-            location = location.replace("https://", f"https://{quoted}", 1)
-        cache = kept.pop("CACHE_DIRECTORY", "/var/cache/groundwork-backup")
-        # One thread for each core would take all of them from the services.
-        more = {"RESTIC_CACHE_DIR": cache, "GOMAXPROCS": "1", "RESTIC_PROGRESS_FPS": "0.01"}
-        return kept | more | {"RESTIC_REPOSITORY": location, "RESTIC_PASSWORD": self._password}
+        kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOME") if name in os.environ}
+        cache = os.environ.get("CACHE_DIRECTORY", "/var/cache/groundwork-backup")
+        # One thread: more would take their cores from the services.
+        return kept | {"RESTIC_CACHE_DIR": cache, "GOMAXPROCS": "1", "RESTIC_PROGRESS_FPS": "0.01"}
+
+    def _location(self) -> str:
+        if not self._login:
+            return self.place.location
+        quoted = f"{self.place.user}:{urllib.parse.quote(self._login, safe='')}@"
+        return self.place.location.replace("https://", f"https://{quoted}", 1)
 
     def _options(self) -> list[str]:
         if not self._login:
@@ -86,12 +87,15 @@ class Repository:
         self, *words: str, content: int | IO[bytes] | None = subprocess.DEVNULL, cwd: str | None = None
     ) -> subprocess.Popen[bytes]:
         """Start one command; the caller reads its output."""
-        command = [PROGRAM, *self._options(), *words]
         account = self.settings.account if os.getuid() == 0 and self.settings.account else None
-        return subprocess.Popen(
-            command, env=self._environment(), stdin=content, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-            cwd=cwd or "/", user=account, group=account, extra_groups=[] if account else None, umask=0o077,
-        )  # fmt: skip
+        with _in_memory(self._location()) as location, _in_memory(self._password) as password:
+            command = [PROGRAM, f"--repository-file=/proc/self/fd/{location}"]
+            command += [f"--password-file=/proc/self/fd/{password}", *self._options(), *words]
+            return subprocess.Popen(
+                command, env=self._environment(), stdin=content, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                cwd=cwd or "/", user=account, group=account, extra_groups=[] if account else None, umask=0o077,
+                pass_fds=(location, password),
+            )  # fmt: skip
 
     def run(self, *words: str, content: bytes | None = None, allowed: Sequence[int] = (0,)) -> bytes:
         """Run one command to its end and return its output. Raises JobError with what it said last."""
@@ -191,6 +195,19 @@ class Repository:
         finally:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def _in_memory(text: str) -> Iterator[int]:
+    """A file in memory for a child: what is in it shows neither in its arguments nor in its environment."""
+    handle = os.memfd_create("groundwork-backup")
+    try:
+        os.write(handle, text.encode())
+        # restic may run as another account, which opens it anew.
+        os.fchmod(handle, 0o444)
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def last_line(text: str) -> str:

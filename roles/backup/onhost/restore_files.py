@@ -26,7 +26,7 @@ def place(settings: Settings, description: dict[str, Any], tree: Path) -> dict[s
         if path.is_symlink():
             links += _put_link(path, target)
         elif path.is_dir():
-            folders += _put_folder(path, target)
+            folders += _put_folder(path, target, _is_below(target, settings.paths))
         else:
             files += _put_file(path, target)
     return {"folders": folders, "files": files, "links": links}
@@ -47,11 +47,16 @@ def _same_rights(one: os.stat_result, other: os.stat_result) -> bool:
     )
 
 
-def _put_folder(source: Path, target: Path) -> int:
-    if target.is_dir():
-        return 0
-    target.mkdir()
+def _is_below(target: Path, paths: tuple[str, ...]) -> bool:
+    """Whether a path belongs to the item; folders above it are others'."""
+    return any(target.is_relative_to(path) for path in paths)
+
+
+def _put_folder(source: Path, target: Path, ours: bool) -> int:
     kept = source.stat()
+    if target.is_dir() and (not ours or _same_rights(target.stat(), kept)):
+        return 0
+    target.mkdir(exist_ok=True)
     os.chown(target, kept.st_uid, kept.st_gid)
     target.chmod(stat.S_IMODE(kept.st_mode))
     return 1

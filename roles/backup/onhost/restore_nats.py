@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
 from .nats import CHUNK, DATA, STATE, count_state, list_streams, save_stream
 from .nats_client import Client
 from .settings import JobError, Settings
+
+SETTLING = 60.0
+"""Seconds in which a cluster agrees on who leads a stream that was just made."""
 
 
 def describe_loss(settings: Settings, description: dict[str, Any]) -> str:
@@ -91,10 +95,20 @@ def compare(settings: Settings, description: dict[str, Any], tree: Path) -> dict
     """Messages, sequences, bytes and consumers are those of the set. Raises JobError."""
     client = Client(settings, settings.servers[0])
     found: dict[str, Any] = {}
+    end = time.monotonic() + SETTLING
     for name, counts in _saved_streams(description).items():
-        now = count_state(client.ask(f"$JS.API.STREAM.INFO.{name}")["state"])
-        if differing := [key for key, value in counts.items() if now[key] != value]:
-            told = ", ".join(f"{key} {now[key]} in place of {counts[key]}" for key in differing)
-            raise JobError(f"NATS: stream {name} is not as it was saved: {told}")
-        found[name] = now
+        while differing := _differences(client, name, counts):
+            if time.monotonic() > end:
+                raise JobError(f"NATS: stream {name} is not as it was saved: {differing}")
+            time.sleep(0.5)
+        found[name] = counts
     return found
+
+
+def _differences(client: Client, name: str, counts: dict[str, Any]) -> str:
+    """How a stream differs from its counts; an empty string where it does not."""
+    try:
+        now = count_state(client.ask(f"$JS.API.STREAM.INFO.{name}")["state"])
+    except JobError as error:
+        return str(error)
+    return ", ".join(f"{key} {now[key]} in place of {value}" for key, value in counts.items() if now[key] != value)

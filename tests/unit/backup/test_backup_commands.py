@@ -83,7 +83,7 @@ def test_exit_codes() -> None:
     found = held.model_copy(update={"findings": ["is not what was saved"]})
 
     def code(verb: str, **parts: object) -> int:
-        return BackupReport(environment="farm", verb=verb, **parts).exit_code  # type: ignore[arg-type]
+        return BackupReport(environment="farm", verb=verb, **parts).exit_code
 
     assert code("now", runs=[good]) == 0
     assert code("now", runs=[good, bad]) == 1

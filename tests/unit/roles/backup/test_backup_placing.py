@@ -45,7 +45,7 @@ def test_what_differs_is_put_back_and_what_came_later_stays(
     tmp_path: Path, saved: tuple[Path, Path, dict[str, Any]]
 ) -> None:
     live, tree, description = saved
-    settings = make(tmp_path)
+    settings = make(tmp_path, paths=(str(live),))
     assert restore_files.place(settings, description, tree) == {"folders": 0, "files": 0, "links": 0}
     (live / "deep/one").unlink()
     (live / "deep").rmdir()
@@ -53,8 +53,12 @@ def test_what_differs_is_put_back_and_what_came_later_stays(
     (live / "link").unlink()
     (live / "link").symlink_to("elsewhere")
     (live / "later").write_text("later")
-    assert restore_files.place(settings, description, tree) == {"folders": 1, "files": 2, "links": 1}
+    live.chmod(0o711)
+    live.parent.chmod(0o711)
+    assert restore_files.place(settings, description, tree) == {"folders": 2, "files": 2, "links": 1}
     assert (live / "deep/one").read_text() == "one"
+    # The item's own folder has its rights again; the one above it is none of its business.
+    assert (live.stat().st_mode & 0o777, live.parent.stat().st_mode & 0o777) == (0o755, 0o711)
     assert (live / "two").stat().st_mode & 0o777 == 0o640
     assert (live / "link").readlink() == Path("two")
     assert (live / "later").read_text() == "later"
