@@ -9,6 +9,7 @@ certificates: no migration runs. Agents watch their own files.
 """
 
 from groundwork.site import current_site
+from roles.backup.deploy import backup_certificates
 from roles.consul.deploy import consul
 from roles.logs.deploy import logs
 from roles.nats.deploy import nats_certificates
@@ -30,3 +31,4 @@ reverse_proxy(site)
 observability(site)
 logs(site)
 traces(site)
+backup_certificates(site)

@@ -9,6 +9,8 @@ from typing import Literal
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import PostgresqlService
 from groundwork.topology.identities import JOURNAL_STORE, TRACES, find_journal_store, pool_unit, site_unit
+from groundwork.topology.backups import SERVER, list_repositories
+from groundwork.topology.identities import JOURNAL_STORE, find_journal_store, pool_unit, site_unit
 from groundwork.topology.model import Topology
 
 Protocol = Literal["tls", "postgresql", "nats"]
@@ -57,6 +59,9 @@ def list_tls_endpoints(platform: Platform, topology: Topology) -> Iterator[TlsEn
     for machine in topology.inventory.group(traces.hosts) if traces else ():
         port = traces.port if traces else 0
         yield TlsEndpoint(machine.name, TRACES, machine.address, port, "tls", True)
+    for repository in list_repositories(platform, topology.inventory):
+        if repository.host:
+            yield TlsEndpoint(repository.host, SERVER, repository.address, repository.port, "tls", True)
     for site in topology.sites:
         if platform.exposure[site.exposure].tls.source == "authority":
             yield TlsEndpoint(site.host, site_unit(site.exposure), site.address, site.port, "tls", False)

@@ -12,6 +12,7 @@ from pyinfra.operations import files, server
 import groundwork
 from groundwork.authority import paths
 from groundwork.backup import layout
+from groundwork.facts.systemd_units import UnitState, UnitStates
 from groundwork.operations import apt, ledger, secret_files, systemd_units, validated_files
 from groundwork.operations.refusals import refusing
 from groundwork.operations.rendering import render_template
@@ -48,6 +49,18 @@ def backup(site: Site) -> None:
         for job in planned.jobs:
             _schedule(site, job)
     ledger.finish(name="Remove what backup no longer declares", role=role, items=items)
+
+
+@deploy("Load certificates of backup repositories")
+def backup_certificates(site: Site) -> None:
+    """Have the host's repository servers take up certificates and trust again; nothing else is looked at."""
+    platform = site.platform.platform
+    with refusing():
+        planned = plan.plan_host(site.platform, site.topology, host.name)
+    for one in planned.kept:
+        unit = layout.server_unit(platform, one.name)
+        if host.get_fact(UnitStates, units=[unit]).get(unit, UnitState()).is_active:
+            _run_server(platform, one, unit, [])
 
 
 def _install(platform: str, planned: plan.HostPlan, values: dict[str, SecretValue]) -> None:
