@@ -360,7 +360,7 @@ def test_every_master_of_a_cluster_is_saved_and_comes_back(stage: Stage) -> None
     write = "for i in $(seq 1 300); do echo SET key:$i first$i; done"
     # Each server takes the keys of its own slots and refuses the others'.
     stage.run("data", every.format(f"({write}) | {client} >/dev/null"))
-    look = every.format(f"echo KEYS \\* | {client} | sort; echo INFO replication | {client} | grep ^role")
+    look = every.format(f"echo 'KEYS *' | {client}")
 
     def keys() -> list[str]:
         return sorted(line for line in stage.run("data", look).splitlines() if line.startswith("key:"))
