@@ -19,8 +19,8 @@ from .settings import JobError, Place, Settings, read_secret
 PROGRAM = "/usr/bin/restic"
 TAG = "groundwork"
 DESCRIPTION = "/set.json"
-PATIENCE = 120.0
-"""Seconds to wait for another's lock."""
+PATIENCE = 900.0
+"""Seconds to wait for another's lock: thinning a large repository out takes minutes."""
 PAUSE = 3.0
 
 
