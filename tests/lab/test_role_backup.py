@@ -78,7 +78,7 @@ class Stage(RoleStage):
         self.manifest["backup"]["repository"] = {"kind": "host", "hosts": "app"}
         self.manifest["backup"]["copies"] = [{"kind": "directory", "path": "/srv/share"}]
         # One item more or less makes no difference to what is shown, but costs seconds each time.
-        del items["configuration"], items["authority"]
+        del items["authority"]
 
     def run(self, host: str, command: str) -> str:
         return str(super().run(host, command))
@@ -176,7 +176,7 @@ def test_sets_hold_what_was_there(stage: Stage) -> None:
     before = stage.look()
     runs = {run.item: run for run in stage.back_up()}
     assert good(list(runs.values()))
-    assert set(runs) == {"redis", "messages", "notes", "secrets"}
+    assert set(runs) == {"redis", "messages", "notes", "secrets", "configuration"}
     assert stage.look() == before
     # The files, read by restic itself and compared with those on their own host.
     stage.run("app", "rm -rf /tmp/look")
@@ -235,6 +235,19 @@ def test_what_was_lost_comes_back(stage: Stage) -> None:
     assert stage.look() == before
     # What came after the set and was overwritten lies beside, for whoever restored the wrong one.
     assert "before-" in stage.run("data", "ls /var/lib/redis/chorus-redis-1")
+    assert changes(stage.plan()) == {"app": [], "data": []}
+
+
+def test_configuration_comes_back(stage: Stage) -> None:
+    look = "sha256sum /etc/issue /etc/passwd; stat -c '%n %a %U' /etc/groundwork/chorus/backup/* /etc/issue"
+    before = stage.run("app", look)
+    key = stage.run("app", f"sha256sum {paths.key('chorus', 'backup')}")
+    assert good(stage.back_up("configuration"))
+    stage.run("app", "echo broken > /etc/issue; chmod 600 /etc/issue; rm -r /etc/groundwork/chorus/backup/keep-main-*")
+    assert restore(stage.site, ["config"], None, True, False, print).exit_code == 0
+    assert stage.run("app", look) == before
+    # Keys of certificates are in no set, and stay as they are.
+    assert stage.run("app", f"sha256sum {paths.key('chorus', 'backup')}") == key
     assert changes(stage.plan()) == {"app": [], "data": []}
 
 
