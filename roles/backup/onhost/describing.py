@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from .restic import DESCRIPTION, Repository, Snapshot
 from .settings import JobError, Settings
 
 PIECE = 1 << 20
+UNKNOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
@@ -88,14 +90,31 @@ def describe_objects(repository: Repository, snapshot: str) -> tuple[list[dict[s
             counts["links"] += kind == "symlink"
             continue
         size = int(node.get("size", 0))
-        digest = _hash_unchanged(Path(path), size, node["mtime"])
+        real = find_real(path) if UNKNOWN in path else Path(path)
+        digest = _hash_unchanged(real, size, node["mtime"])
+        if digest is None and UNKNOWN in path:
+            raise JobError(f"{show_path(str(real))} has changed meanwhile, and restic cannot name it to read it back")
         if digest is None:
             with repository.reading(snapshot, path) as file:
                 digest = hash_stream(read_pieces(file))
-        objects.append({"path": show_path(path), "size": size, "sha256": digest})
+        objects.append({"path": show_path(str(real)), "size": size, "sha256": digest})
         counts["files"] += 1
         counts["bytes"] += size
     return objects, counts
+
+
+def find_real(path: str) -> Path:
+    """The file behind a path that restic shows, which has U+FFFD for every byte that is no UTF-8. Raises JobError."""
+    real = Path("/")
+    for part in Path(path).parts[1:]:
+        names = [part]
+        if UNKNOWN in part:
+            here = [path.name for path in real.iterdir()]
+            names = [name for name in here if os.fsencode(name).decode("utf-8", "replace") == part]
+        if len(names) != 1:
+            raise JobError(f"{path}: its name is not UTF-8 and not the only one like it: it cannot be described")
+        real = real / names[0]
+    return real
 
 
 def _hash_unchanged(path: Path, size: int, shown: str) -> str | None:

@@ -22,6 +22,7 @@ DESCRIPTION = "/set.json"
 PATIENCE = 900.0
 """Seconds to wait for another's lock: thinning a large repository out takes minutes."""
 PAUSE = 3.0
+INCOMPLETE = "could not be read"
 
 
 class LockedError(JobError):
@@ -105,7 +106,7 @@ class Repository:
             output, errors = process.communicate(content)
             if process.returncode in allowed:
                 return output
-            told = self.hide(errors.decode("utf-8", "replace") or output.decode("utf-8", "replace"))
+            told = self.hide((output + b"\n" + errors).decode("utf-8", "replace"))
             if "already locked" not in told:
                 raise JobError(f"restic {words[0]}: {last_line(told)}")
             if time.monotonic() > end:
@@ -146,7 +147,14 @@ class Repository:
         """Back paths up and return restic's summary. Raises JobError, also when a file could not be read."""
         words = ["backup", "--json", "--quiet", "--host", self.settings.host, *self._tags(tags)]
         words += [f"--exclude={one}" for one in excludes]
-        output = self.run(*words, "--", *paths)
+        try:
+            output = self.run(*words, "--", *paths)
+        except JobError as error:
+            if INCOMPLETE not in str(error):
+                raise
+            # A file went while it was read, or data of the set before are damaged and were saved anew: restic counts
+            # both as errors. What is wrong for good is wrong the second time.
+            output = self.run(*words, "--", *paths)
         for line in reversed(output.decode("utf-8", "replace").splitlines()):
             if '"summary"' in line:
                 summary: dict[str, Any] = json.loads(line)
@@ -211,7 +219,8 @@ def _in_memory(text: str) -> Iterator[int]:
 
 
 def last_line(text: str) -> str:
-    """The line of an output that tells most: the last with ``Fatal`` or an error, else the last."""
+    """What of an output tells most: the first line about an error and the last that it was fatal, else the last."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if line.startswith(("Fatal", "fatal", "error", "Error"))]
-    return (telling or lines or ["no reason given"])[-1][:400]
+    fatal = [line for line in lines if line.startswith("Fatal")]
+    details = [line for line in lines if line.lower().startswith(("error", "pack "))]
+    return "; ".join([*details[:1], *fatal[-1:]] or lines[-1:] or ["no reason given"])[:400]

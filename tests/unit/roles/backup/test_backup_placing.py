@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from roles.backup.onhost import checking, restore_files, restore_redis
-from roles.backup.onhost.describing import BackupSet, hash_file
+from roles.backup.onhost.describing import BackupSet, find_real, hash_file
 from roles.backup.onhost.restore_state import read_unfinished, write_state
 from roles.backup.onhost.restoring import choose_sets, compare_tree
 from roles.backup.onhost.retention import set_time
@@ -98,6 +99,17 @@ def test_a_snapshot_becomes_the_base_of_an_append_only_file(tmp_path: Path) -> N
     restore_redis._lay_down(folder, saved / "dump.rdb", append=False)
     assert (folder / "dump.rdb").read_bytes() == b"REDIS0011"
     assert not (folder / "appendonly").exists()
+
+
+def test_names_that_are_no_text_are_found_again(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "one").write_text("one")
+    shown = str(tmp_path / "caf\N{REPLACEMENT CHARACTER}" / "one")
+    assert find_real(shown) == tmp_path / name / "one"
+    (tmp_path / os.fsdecode(b"caf\xe8")).mkdir()
+    with pytest.raises(JobError, match="not the only one like it"):
+        find_real(shown)
 
 
 def test_the_best_set_for_a_moment_comes_first() -> None:

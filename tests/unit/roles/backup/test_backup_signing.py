@@ -155,6 +155,9 @@ def test_times_and_paths_of_restic() -> None:
     assert parse_time("2026-11-25T19:00:00Z") == datetime(2026, 11, 25, 19, tzinfo=UTC)
     assert show_path("/srv/caf\udce9") == "/srv/caf\\xe9"
     assert last_line("noise\nFatal: wrong password\nbye\n") == "Fatal: wrong password"
+    assert last_line("error: load: no such file\nmore\nFatal: contains errors") == (
+        "error: load: no such file; Fatal: contains errors"
+    )
     assert last_line("") == "no reason given"
 
 
