@@ -8,9 +8,8 @@ from typing import Literal
 
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import PostgresqlService
-from groundwork.topology.identities import JOURNAL_STORE, TRACES, find_journal_store, pool_unit, site_unit
 from groundwork.topology.backups import SERVER, list_repositories
-from groundwork.topology.identities import JOURNAL_STORE, find_journal_store, pool_unit, site_unit
+from groundwork.topology.identities import JOURNAL_STORE, TRACES, find_journal_store, pool_unit, site_unit
 from groundwork.topology.model import Topology
 
 Protocol = Literal["tls", "postgresql", "nats"]

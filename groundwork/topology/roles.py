@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from groundwork.topology.identities import ALERTMANAGER, EXPORTER, JOURNAL_UPLOAD, PROMETHEUS, TRACES
 from groundwork.topology.backups import CLIENT, SERVER
-from groundwork.topology.identities import ALERTMANAGER, EXPORTER, JOURNAL_UPLOAD, PROMETHEUS
+from groundwork.topology.identities import ALERTMANAGER, EXPORTER, JOURNAL_UPLOAD, PROMETHEUS, TRACES
 from groundwork.topology.model import Topology
 from groundwork.topology.vendor_parts import PACKAGES_OF_KIND
 
