@@ -34,6 +34,7 @@ SERVICE_USERS = {
     # No package of Debian's: ours alone.
     "phoenix": SystemUser("phoenix"),
     "backup-repository": SystemUser("groundwork-backup"),
+    "pgbackrest": SystemUser("pgbackrest"),
 }
 
 

@@ -10,6 +10,7 @@ from groundwork.inventory import Inventory
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ConsulService, ExternalService, NatsService, PostgresqlService, RedisService
 from groundwork.problems import Problem
+from groundwork.topology import archives
 from groundwork.topology.backups import MAIN, list_repositories
 from groundwork.topology.flows import REDIS_BUS_OFFSET, needs_of
 from groundwork.topology.model import Process, ServiceNode, Site
@@ -177,6 +178,9 @@ def _claims(
             number = int(keeper.name.rpartition("-")[2]) - 1 if keeper.name != MAIN else 0
             place = "backup.repository" if keeper.name == MAIN else f"backup.copies.{number}"
             yield keeper.host, keeper.port, f"{place}.port"
+    for archive in archives.place_archives(platform, inventory, nodes):
+        for machine in (archive.keeper, archive.database.host) if archive.is_remote else ():
+            yield machine, archives.PORT, "backup.repository (pgBackRest)"
     for site in sites:
         exposure = platform.exposure[site.exposure]
         yield site.host, site.port, f"exposure.{site.exposure}.port"

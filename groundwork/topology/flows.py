@@ -8,6 +8,7 @@ from groundwork.inventory import Inventory
 from groundwork.manifest.agents import Need
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ConsulService, NatsService, PostgresqlService, RedisService
+from groundwork.topology import archives
 from groundwork.topology.backups import CLIENT, place_jobs
 from groundwork.topology.identities import JOURNAL_UPLOAD, find_journal_store
 from groundwork.topology.model import Endpoint, Flow, Process, ScrapeTarget, ServiceNode, Site
@@ -48,6 +49,7 @@ def list_flows(
     yield from _journal_flows(platform, inventory)
     yield from _tracing_flows(platform, inventory, processes)
     yield from _backup_flows(platform, inventory, nodes)
+    yield from _archive_flows(platform, inventory, nodes)
 
 
 def _backup_flows(platform: Platform, inventory: Inventory, nodes: tuple[ServiceNode, ...]) -> Iterator[Flow]:
@@ -60,6 +62,16 @@ def _backup_flows(platform: Platform, inventory: Inventory, nodes: tuple[Service
     }
     for source, host, address, port in sorted(ways):
         yield Flow(source, CLIENT, host, address, port, "tcp", "hands its backups over")
+
+
+def _archive_flows(platform: Platform, inventory: Inventory, nodes: tuple[ServiceNode, ...]) -> Iterator[Flow]:
+    """PostgreSQL hands its log over and is restored from there; who keeps it comes for the backups."""
+    for one in archives.place_archives(platform, inventory, nodes):
+        if one.is_remote:
+            database, address, unit = one.database.host, one.database_address, f"{one.service}-{one.database.index}"
+            reason = f"{one.service} archives its log"
+            yield Flow(database, unit, one.keeper, one.keeper_address, archives.PORT, "tcp", reason)
+            yield Flow(one.keeper, archives.KEEPER, database, address, archives.PORT, "tcp", f"backs {one.service} up")
 
 
 def _watching_flows(

@@ -11,7 +11,7 @@ from groundwork.inventory import Inventory
 from groundwork.manifest.observability import Logs, Observability
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ConsulService, PostgresqlService
-from groundwork.topology import backups
+from groundwork.topology import archives, backups
 from groundwork.topology.accounts import ROOT, SystemUser, service_user
 from groundwork.topology.model import Identity, Process, ServiceNode, Site
 from groundwork.topology.sharing import process_user
@@ -95,6 +95,12 @@ def list_identities(
         yield identity(backups.CLIENT, host, inventory.host(host).address, backups.CLIENT)
     for host, address in keepers.items():
         yield identity(backups.SERVER, host, address, backups.SERVER, service_user(backups.SERVER))
+    kept = [one for one in archives.place_archives(platform, inventory, nodes) if one.is_remote]
+    for one in kept:
+        owner = service_user("postgresql")
+        yield identity(one.identity, one.database.host, one.database_address, one.account, owner)
+    for host, address in dict.fromkeys((one.keeper, one.keeper_address) for one in kept):
+        yield identity(archives.KEEPER, host, address, archives.KEEPER, service_user(archives.KEEPER))
     for machine in inventory.hosts:
         yield identity(OPERATOR, machine.name, machine.address, "operator")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from groundwork.topology.archives import hosts_with_archives
 from groundwork.topology.backups import CLIENT, SERVER
 from groundwork.topology.identities import ALERTMANAGER, EXPORTER, JOURNAL_UPLOAD, PROMETHEUS, TRACES
 from groundwork.topology.model import Topology
@@ -35,6 +36,8 @@ def roles_on(topology: Topology, host: str) -> tuple[str, ...]:
         roles.append("traces")
     if any(one.host == host and one.unit in (CLIENT, SERVER) for one in topology.identities):
         roles.append("backup")
+    if host in hosts_with_archives(topology):
+        roles.append("backup_postgresql")
     if CONTROLLER in topology.inventory.host(host).groups:
         roles.append("scheduler")
     if topology.inventory.host(host).data.get("hardening_level"):

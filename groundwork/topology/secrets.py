@@ -10,7 +10,7 @@ from groundwork.manifest.platform import Platform
 from groundwork.manifest.secrets import SecretDeclaration
 from groundwork.manifest.services import ConsulService, RedisService
 from groundwork.manifest.values import Reference
-from groundwork.topology import backups
+from groundwork.topology import archives, backups
 from groundwork.topology.flows import needs_of
 from groundwork.topology.model import Process, SecretNeed, ServiceNode, Site
 
@@ -108,6 +108,8 @@ def list_secret_needs(
             for client, purpose in clients.items():
                 name = credential_name(node.service, client)
                 yield SecretNeed(name, node.host, f"{node.service}-{node.index}", purpose)
+    for archive in archives.place_archives(platform, inventory, nodes):
+        yield SecretNeed(archive.encryption_secret, archive.host, archives.KEEPER, f"encrypts {archive.item}")
     alertmanager = platform.observability.alertmanager
     for host in inventory.group(alertmanager.hosts) if alertmanager else ():
         told: dict[str, list[str]] = {}

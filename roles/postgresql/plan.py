@@ -9,6 +9,7 @@ from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import PostgresqlService
 from groundwork.operations.ledger_items import PREFIXES, Item
 from groundwork.problems import Problem, ProblemError
+from groundwork.topology.archives import archive_of
 from groundwork.topology.model import Topology
 from roles.postgresql.access import list_logins
 from roles.postgresql.server import DROP_IN, POOL_FOLDER, POOL_UNIT, Server, helpers_folder, timer_unit
@@ -76,6 +77,7 @@ def plan_server(
         logins=logins,
         primary=next(n for n in peers if n.role == "primary"),
         replicas=tuple(n for n in peers if n.role == "replica"),
+        archive=archive_of(platform, topology, node.service),
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from groundwork.authority import paths
 from groundwork.manifest.services import PostgresqlService
+from groundwork.topology.archives import Archive
 from groundwork.topology.identities import pool_unit
 from groundwork.topology.model import ServiceNode
 from roles.postgresql.access import Login
@@ -43,6 +44,8 @@ class Server:
     logins: tuple[Login, ...]
     primary: ServiceNode
     replicas: tuple[ServiceNode, ...]
+    archive: Archive | None = None
+    """Where its log is archived, if anywhere."""
 
     @property
     def is_primary(self) -> bool:
@@ -115,7 +118,8 @@ class Server:
         names = {n for database in self.declared.databases.values() for n in database.extensions}
         extra = [f"postgresql-{self.version}-{EXTENSION_PACKAGES[n]}" for n in sorted(names & {*EXTENSION_PACKAGES})]
         pool = ["pgbouncer"] if self.has_pool else []
-        return [f"postgresql-{self.version}", *extra, *pool]
+        archiving = ["pgbackrest"] if self.archive else []
+        return [f"postgresql-{self.version}", *extra, *pool, *archiving]
 
     @property
     def preloaded(self) -> list[str]:
@@ -133,7 +137,16 @@ class Server:
         """Addresses of other hosts that may connect to it."""
         clients = () if self.declared.pgbouncer else (a for login in self.logins for a in login.addresses)
         others = [node.address for node in (self.primary, *self.replicas)]
-        return sorted({*clients, *others} - {self.node.address}) if self.is_primary else [self.primary.address]
+        # pgBackRest runs as a child of the server.
+        keeper = {self.archive.keeper_address} if self.archive and self.archive.is_remote else set()
+        met = {*clients, *others, *keeper} if self.is_primary else {self.primary.address}
+        return sorted(met - {self.node.address})
+
+    @property
+    def written_folders(self) -> list[str]:
+        """Where it and what it starts may write."""
+        local = [self.archive.path] if self.archive and not self.archive.is_remote and self.is_primary else []
+        return [self.data_folder, "/run/postgresql", *(f"-{folder}" for folder in local)]
 
     @property
     def maintains_partitions(self) -> bool:

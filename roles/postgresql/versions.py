@@ -6,9 +6,8 @@ from collections.abc import Collection
 
 from groundwork.manifest.services import PostgresqlService
 from groundwork.problems import Problem, ProblemError
+from groundwork.topology.archives import VERSIONS as RELEASES
 
-RELEASES = {"12": 15, "13": 17}
-"""Debian's release to its PostgreSQL (packages.debian.org)."""
 POOL_RELEASES = {"12": (1, 18), "13": (1, 24)}
 """Debian's release to its PgBouncer."""
 PREPARED_STATEMENTS_SINCE = (1, 21)
