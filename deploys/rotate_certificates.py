@@ -10,6 +10,7 @@ certificates: no migration runs. Agents watch their own files.
 
 from groundwork.site import current_site
 from roles.backup.deploy import backup_certificates
+from roles.backup_postgresql.deploy import backup_postgresql_certificates
 from roles.consul.deploy import consul
 from roles.logs.deploy import logs
 from roles.nats.deploy import nats_certificates
@@ -26,6 +27,7 @@ pki(site)
 redis(site)
 consul(site)
 postgresql_certificates(site)
+backup_postgresql_certificates(site)
 nats_certificates(site)
 reverse_proxy(site)
 observability(site)

@@ -11,6 +11,7 @@ from groundwork.site import current_site
 from roles.agent_runtime.deploy import agent_runtime
 from roles.artifacts.deploy import artifacts
 from roles.backup.deploy import backup
+from roles.backup_postgresql.deploy import backup_postgresql
 from roles.base.deploy import base
 from roles.consul.deploy import consul
 from roles.container_engine.deploy import container_engine, retire_container_engine
@@ -38,6 +39,7 @@ artifacts(site)
 open_firewall(site)
 redis(site)
 postgresql(site)
+backup_postgresql(site)
 nats(site)
 consul(site)
 container_engine(site)

@@ -22,6 +22,8 @@ class RestoreState(BaseModel):
     """Units that were running and were stopped for it, by host, in the order in which they were stopped."""
     masters: dict[str, list[str]] = {}
     """Servers of Redis that the sets have data of, by host."""
+    archives: list[str] = []
+    """Items of PostgreSQL that are restored."""
     replicas: dict[str, list[str]] = {}
     """Servers that were stopped so that none takes a master's place, by host."""
 

@@ -9,15 +9,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from groundwork.backup import hosts, stopping
+from groundwork.backup import archiving, hosts, stopping
 from groundwork.backup.reports import ERROR, FINDINGS, GOOD
 from groundwork.backup.restore_state import RestoreState, read_state, write_state
 from groundwork.backup.run import choose_jobs
 from groundwork.engine.asking import ask_hosts
+from groundwork.engine.inspection import UnreachableError
 from groundwork.inventory import InventoryHost
 from groundwork.manifest.services import RedisService
 from groundwork.problems import Problem, ProblemError
 from groundwork.site import Site
+from groundwork.topology.archives import Archive
 from groundwork.topology.backups import Job
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -25,9 +27,9 @@ PARTS: dict[str, tuple[str, ...]] = {
     "files": ("files", "volumes"),
     "redis": ("redis",),
     "nats": ("nats",),
+    "postgresql": (),
 }
 """What ``--only`` names: the kinds of items behind each word, in the order in which they are restored."""
-NOT_YET = ("postgresql",)
 Say = Callable[[str], None]
 
 
@@ -57,9 +59,7 @@ def check_parts(site: Site, only: Sequence[str]) -> list[Job]:
     """The jobs behind the words of ``--only``. Raises ProblemError for what cannot be restored."""
     problems = []
     for word in only:
-        if word in NOT_YET:
-            problems.append(Problem("this version restores no PostgreSQL yet", key="--only", given=word))
-        elif word not in PARTS:
+        if word not in PARTS:
             problems.append(Problem("is nothing to restore", key="--only", given=word, allowed=", ".join(PARTS)))
     if not only:
         allowed = ", ".join(PARTS)
@@ -69,7 +69,7 @@ def check_parts(site: Site, only: Sequence[str]) -> list[Job]:
         raise ProblemError(problems)
     kinds = [kind for word in PARTS if word in only for kind in PARTS[word]]
     jobs = [job for kind in kinds for job in choose_jobs(site, kinds=[kind])]
-    if not jobs:
+    if not jobs and not archiving.choose_parts(site, only):
         raise ProblemError([Problem("the policy has no item of this kind", key="--only", given=", ".join(only))])
     for job in jobs:
         service = site.platform.services.get(job.service)
@@ -119,6 +119,7 @@ class _Restore:
 
     def __init__(self, site: Site, jobs: list[Job], state: RestoreState, say: Say) -> None:
         self.site, self.jobs, self.state, self.say = site, jobs, state, say
+        self.archives = archiving.choose_parts(site, state.only)
         self.items: dict[str, dict[str, Any]] = {}
         self.phases: dict[str, float] = {}
 
@@ -149,6 +150,9 @@ class _Restore:
         """Fetch and verify every set; a report where one cannot be had. Live data are not touched."""
         words = ["--at", self.state.at] if self.state.at else []
         problems = self._on_jobs("fetch", lambda job: hosts.call_one(self.site, job, "fetch", *words))
+        found, untold = archiving.describe_losses(self.site, self.archives, self.state.at)
+        self.items |= found
+        problems += untold
         for job in self.jobs:
             if job.kind == "redis":
                 counts = self.items.get(f"{job.item} on {job.host}", {}).get("counts", {})
@@ -162,7 +166,8 @@ class _Restore:
         started = time.monotonic()
         try:
             self.say("stop what uses the data")
-            stopping.stop_agents(self.site, self.jobs, self.state)
+            users = [*self.jobs, *archiving.list_as_jobs(self.archives)]
+            stopping.stop_agents(self.site, users, self.state)
             stopping.stop_replicas(self.site, self.jobs, self.state)
         except ProblemError as error:
             return self.report("unfinished", error.problems)
@@ -170,6 +175,13 @@ class _Restore:
         for phase in ("place", "compare"):
             if problems := self._on_jobs(phase, lambda job, verb=phase: self._step(job, verb)):  # type: ignore[misc]
                 return self.report("unfinished", problems)
+        for archive in self.archives:
+            self.say(f"recover {archive.service}")
+            try:
+                self._recover(archive)
+            except (OSError, ProblemError, UnreachableError) as error:
+                told = error.problems if isinstance(error, ProblemError) else [Problem(str(error), key=archive.service)]
+                return self.report("unfinished", told)
         started = time.monotonic()
         self.say("start it again")
         try:
@@ -180,6 +192,17 @@ class _Restore:
         self.state.unfinished = False
         write_state(self.site, self.state)
         return self.report("restored")
+
+    def _recover(self, archive: Archive) -> None:
+        """Put one PostgreSQL back, unless an earlier attempt has."""
+        started = time.monotonic()
+        if archive.item not in self.state.archives:
+            done = archiving.recover(self.site, archive, self.state.at, self.state.begun)
+            name = f"{archive.item} on {archive.database.host}"
+            self.items.setdefault(name, {}).update(set=done["label"], reached=done["reached"], steps=done["seconds"])
+            self.state.archives.append(archive.item)
+            write_state(self.site, self.state)
+        self.phases[f"recover {archive.service}"] = round(time.monotonic() - started, 1)
 
     def _step(self, job: Job, verb: str) -> dict[str, Any]:
         """One step of one job, unless an earlier attempt has come further."""

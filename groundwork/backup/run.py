@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from groundwork.backup import carrying, hosts, layout
+from groundwork.backup import archiving, carrying, hosts, layout
 from groundwork.backup.reports import BackupReport, Checked, KeptSet, Run, as_plain
 from groundwork.engine.asking import ask_hosts
 from groundwork.inventory import InventoryHost
@@ -52,6 +52,7 @@ def make_sets(site: Site, items: Sequence[str], say: Say) -> BackupReport:
 
     found, problems = ask_hosts(hosts.hosts_of(site, [job.host for job in jobs]), question)
     runs = [run for results in found.values() for run in results]
+    runs += archiving.make_runs(site, items, say)
     return _report(site, "now", started, problems, runs=runs)
 
 
@@ -111,6 +112,7 @@ def list_sets(site: Site, items: Sequence[str]) -> BackupReport:
             sets += [
                 KeptSet(item=answer["item"], kind=answer["kind"], repository=place, **one) for one in found["sets"]
             ]
+    sets += archiving.list_kept(site, items, problems)
     return _report(site, "list", started, problems, sets=sets)
 
 
@@ -126,6 +128,7 @@ def check_sets(site: Site, items: Sequence[str], every_set: bool, say: Say) -> B
         for place, found in answer["places"].items()
     ]
     checks += _check_carried(site, jobs, problems)
+    checks += archiving.check_kept(site, items, problems)
     return _report(site, "check", started, problems, checks=checks)
 
 

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 def restore(
     environment: options.Environment,
     only: Annotated[
-        list[str] | None, typer.Option("--only", help="What to restore: config, files, redis, nats (comma-separated).")
+        list[str] | None,
+        typer.Option("--only", help="What to restore: config, files, redis, nats, postgresql (comma-separated)."),
     ] = None,
     at: Annotated[
-        str | None, typer.Option("--at", help="The newest sets that are not newer: 2026-11-20T03:15:00Z.")
+        str | None,
+        typer.Option("--at", help="A moment, 2026-11-20T03:15:00Z; for sets: the newest before it."),
     ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace live data; without it, only says what would be lost.")

@@ -19,6 +19,7 @@ FOLDERS = (
 PRUNED = (
     "/etc/ssl/certs", "/opt/groundwork/*/releases", "/opt/*/venv", "/etc/apparmor.d/cache*", "*/__pycache__",
     "/var/lib/groundwork/logrotate-*/*", "/var/lib/groundwork/backup", "/var/lib/groundwork/metrics/*",
+    "/var/lib/groundwork/pgbackrest", "/var/lib/groundwork/restores",
 )  # fmt: skip
 """Generated from other files that are compared, or written anew every few minutes, or checked by other means."""
 VOLATILE = (

@@ -20,8 +20,9 @@ CARRIED = ("authority", "secrets")
 """What lies on the controller: ``groundwork backup`` carries it to the first repository's host, encrypted as it is."""
 SERVICES = ("postgresql", "redis", "nats")
 """What is backed up through a service; the others are files."""
+ARCHIVED = ("postgresql",)
+"""What has no job: pgBackRest archives it, from the host that keeps the archive (``groundwork.topology.archives``)."""
 MISSING = {
-    "postgresql": "this version backs up no PostgreSQL yet",
     "kubernetes": "this version backs up no Kubernetes",
 }
 """Kinds that the manifest can declare and no collector makes: left out by name, never silently."""
@@ -86,6 +87,10 @@ def list_left_out(platform: Platform) -> dict[str, str]:
     if platform.backup is None:
         return {}
     found = {f"backup.items.{n}": MISSING[i.what] for n, i in platform.backup.items.items() if i.what in MISSING}
+    if platform.backup.copies:
+        archived = [name for name, item in platform.backup.items.items() if item.what in ARCHIVED]
+        told = "go to backup.repository alone: this version keeps no second archive of PostgreSQL"
+        found |= {"backup.copies": f"{', '.join(archived)} {told}"} if archived else {}
     for key, _, repository in _declared_repositories(platform.backup):
         if repository.kind == "s3":
             found[key] = "this version uploads to no S3-compatible store yet"
@@ -113,7 +118,7 @@ def list_logins(platform: Platform) -> tuple[str, ...]:
     """Return the items whose jobs log in at a repository's server: all that are not left out."""
     if platform.backup is None or not any(one.kind == "host" for _, _, one in _declared_repositories(platform.backup)):
         return ()
-    return tuple(name for name, item in platform.backup.items.items() if item.what not in MISSING)
+    return tuple(name for name, item in platform.backup.items.items() if item.what not in (*MISSING, *ARCHIVED))
 
 
 def check_policy(platform: Platform, inventory: Inventory, nodes: Iterable[ServiceNode]) -> Iterator[Problem]:
@@ -205,7 +210,7 @@ def place_jobs(platform: Platform, inventory: Inventory, nodes: Iterable[Service
     repositories = tuple(_place_repositories(platform.backup, inventory))
     nodes = tuple(nodes)
     for name, item in platform.backup.items.items():
-        if item.what in MISSING or not repositories:
+        if item.what in MISSING or item.what in ARCHIVED or not repositories:
             continue
         for host in _hosts_of(item, inventory, nodes, repositories):
             yield Job(

@@ -175,7 +175,7 @@ def test_users_of_the_data_stop_the_other_way_round(project: Project) -> None:
     ("only", "told"),
     [
         (["redis", "discs"], "is nothing to restore .given discs"),
-        (["postgresql"], "restores no PostgreSQL yet"),
+        (["postgresql"], "has no item of this kind"),
         ([], "name the parts"),
         (["nats"], "has no item of this kind"),
     ],
