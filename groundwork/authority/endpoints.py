@@ -8,6 +8,7 @@ from typing import Literal
 
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import PostgresqlService
+from groundwork.topology import archives
 from groundwork.topology.backups import SERVER, list_repositories
 from groundwork.topology.identities import JOURNAL_STORE, TRACES, find_journal_store, pool_unit, site_unit
 from groundwork.topology.model import Topology
@@ -61,6 +62,12 @@ def list_tls_endpoints(platform: Platform, topology: Topology) -> Iterator[TlsEn
     for repository in list_repositories(platform, topology.inventory):
         if repository.host:
             yield TlsEndpoint(repository.host, SERVER, repository.address, repository.port, "tls", True)
+    for one in archives.list_archives(platform, topology):
+        if one.is_remote:
+            # It shakes hands with everybody (server-ping) and lets nobody do anything without a certificate.
+            database, port = one.database.host, archives.PORT
+            yield TlsEndpoint(database, one.identity, one.database_address, port, "tls", False)
+            yield TlsEndpoint(one.keeper, archives.KEEPER, one.keeper_address, port, "tls", False)
     for site in topology.sites:
         if platform.exposure[site.exposure].tls.source == "authority":
             yield TlsEndpoint(site.host, site_unit(site.exposure), site.address, site.port, "tls", False)
