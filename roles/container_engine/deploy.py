@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra import host, logger
 from pyinfra.api import deploy
 from pyinfra.facts.server import LinuxDistribution
+from pyinfra.operations import server
 
 from groundwork.facts.container import InContainer
 from groundwork.facts.ledger import Ledger
@@ -101,6 +102,8 @@ def retire_container_engine(site: Site) -> None:
         planned = plan.plan_engine(site.topology, host.name)
         managed = read_settings(host.data.dict(), host.name).container_engine_managed
     items = plan.list_items() if planned and managed else []
+    if not items and Item("file", plan.RULES) in host.get_fact(Ledger, role=plan.ledger_role(site.platform.platform)):
+        server.shell(name="Take away the rules between containers", commands=[f"{plan.RULES} remove"])
     ledger.finish(
         name="Remove what the container engine no longer declares",
         role=plan.ledger_role(site.platform.platform),
