@@ -123,7 +123,8 @@ def _keep(site: Site, one: Repository, items: tuple[str, ...], logins: list[tupl
         path=one.path,
         user=layout.ACCOUNT,
         group=layout.ACCOUNT,
-        mode="0700",
+        # Passed through, not read, by the account that keeps PostgreSQL's archives in a folder of its own below.
+        mode="0711",
     )
     text = plan.render_logins((name, value.reveal()) for name, value in logins)
     who = secret_files.secret_file(

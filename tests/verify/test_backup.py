@@ -100,7 +100,9 @@ def test_a_repository_is_served_to_its_clients_and_to_nobody_else(host: Host, si
         assert server.is_enabled
         assert server.is_running
         folder = host.file(declared.path)
-        assert (folder.user, folder.mode) == ("groundwork-backup", 0o700)
+        assert (folder.user, folder.mode) == ("groundwork-backup", 0o711)
+        inside = host.check_output("find %s -mindepth 1 -maxdepth 1 -perm /022", folder.path)
+        assert inside == "", "somebody else may write to them"
         # Without a certificate of the authority there is no connection.
         session = f"echo | openssl s_client -connect {address}:{declared.port} -CAfile {trust} -verify_return_error"
         assert "Verify return code: 0 (ok)" in host.run(f"{session} 2>&1").stdout

@@ -18,7 +18,7 @@ from groundwork.authority import paths
 from groundwork.engine.inspection import inspect_host
 from groundwork.manifest.services import PostgresqlService
 from groundwork.site import Site
-from groundwork.topology.identities import OPERATOR, pool_unit
+from groundwork.topology.identities import EXPORTER, OPERATOR, pool_unit
 from groundwork.topology.model import ServiceNode
 
 # Reads one JSON line, connects, asks, and prints a JSON line: rows as text, or what refused it. Says at which stage.
@@ -395,7 +395,9 @@ def test_the_pool_is_administered_by_its_socket_only(host: Host, site: Site, pri
     assert shown["default_pool_size"] == str(pool.default_pool_size)
     assert shown["max_client_conn"] == str(pool.maximum_client_connections)
     assert (shown["client_tls_sslmode"], shown["server_tls_sslmode"]) == ("verify-full", "verify-full")
-    assert (shown["admin_users"], shown["stats_users"]) == ("", "")
+    # Figures are for the exporter's certificate alone, where there is a Prometheus that collects them.
+    readers = EXPORTER if site.platform.observability.prometheus else ""
+    assert (shown["admin_users"], shown["stats_users"]) == ("", readers)
     own = files(site, OPERATOR)
     way = {"address": primary.address, "port": pool.port}
     for user in ("pgbouncer", "postgres", "operator"):
