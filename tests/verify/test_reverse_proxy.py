@@ -16,6 +16,7 @@ from groundwork.engine.https_client import Answer, HttpsClient, send
 from groundwork.inventory import InventoryHost
 from groundwork.manifest.exposure import Exposure
 from groundwork.site import Site
+from groundwork.topology.scraping import NGINX_STATUS_PORT
 
 Exposed = list[tuple[str, Exposure, HttpsClient]]
 SECURITY_HEADERS = {
@@ -181,14 +182,16 @@ def test_large_bodies_and_strange_methods_are_refused(exposed: Exposed) -> None:
 
 
 def test_nginx_listens_where_it_is_declared_and_nowhere_else(
-    exposed: Exposed, host: Host, host_model: InventoryHost
+    exposed: Exposed, host: Host, host_model: InventoryHost, site: Site
 ) -> None:
     ports = {port for _, one, _ in exposed for port in (one.port, one.redirect_port) if port}
     lines = [line for line in host.check_output("ss -ltnpH").splitlines() if '"nginx"' in line]
     listening = {line.split()[3] for line in lines}
     public = host_model.data.get("public_addresses") or ()
     addresses = {host_model.address, *([public] if isinstance(public, str) else public)}
-    assert listening == {f"[{a}]:{p}" if ":" in a else f"{a}:{p}" for a in addresses for p in ports}
+    # Its figures, for the exporter beside it alone.
+    own = {f"127.0.0.1:{NGINX_STATUS_PORT}"} if site.platform.observability.prometheus else set()
+    assert listening == own | {f"[{a}]:{p}" if ":" in a else f"{a}:{p}" for a in addresses for p in ports}
 
 
 def test_nginx_is_confined(host: Host) -> None:
