@@ -91,7 +91,12 @@ def read_users(lines: Iterable[str], whole: bool = True) -> dict[str, list[str]]
             rules = [word for word in words[2:] if word not in IDLE_WORDS]
             commands = [word for word in rules if word[0] in "+-"]
             others = sorted(set(rules) - set(commands))
-            found[words[1]] = others + (commands if whole else [*commands[:1], "..."][: len(commands)])
+            if all(word[0] == "+" and word[1] != "@" for word in commands):
+                # Commands one by one: their order says nothing, and is not the same in every release.
+                commands.sort()
+            elif not whole:
+                commands = [*commands[:1], "..."][: len(commands)]
+            found[words[1]] = others + commands
     return found
 
 

@@ -83,6 +83,15 @@ def test_users_and_rights_that_somebody_gave_are_found(listed: list[str], told: 
     assert list(list_user_differences(read_users(USERS), read_users(listed))) == told
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_order_of_single_commands_says_nothing(whole: bool) -> None:
+    given = read_users(["user one on resetpass #ab resetkeys resetchannels -@all +auth +ping +client|list"], whole)
+    listed = read_users(["user one on #ab resetchannels -@all +client|list +ping +auth"], whole)
+    more = read_users(["user one on #ab resetchannels -@all +client|list +ping +auth +get"], whole)
+    assert list(list_user_differences(given, listed)) == []
+    assert list(list_user_differences(given, more)) == ["other rights of user one"]
+
+
 def test_what_an_old_redis_lists_in_words_of_its_own_is_compared_as_far_as_that_goes() -> None:
     listed = [LISTED[0], LISTED[1].replace("-@admin +info", "-@admin -keys +role -flushall")]
     assert list(list_user_differences(read_users(USERS, False), read_users(listed, False))) == []
