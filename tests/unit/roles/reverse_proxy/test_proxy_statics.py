@@ -26,7 +26,11 @@ def folder(tmp_path: Path) -> Path:
 
 def unpack(archive: bytes, target: Path) -> None:
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        tar.extractall(target, filter="data")
+        # Debian 12's Python 3.11.2 has no filters yet; what it unpacks here is the test's own.
+        if hasattr(tarfile, "data_filter"):
+            tar.extractall(target, filter="data")
+        else:
+            tar.extractall(target)
 
 
 def read_times(site: StaticSite) -> dict[str, float]:
