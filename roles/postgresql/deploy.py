@@ -5,6 +5,7 @@ from __future__ import annotations
 from pyinfra import host
 from pyinfra.api import deploy
 from pyinfra.api.operation import OperationMeta
+from pyinfra.operations import files
 
 from groundwork.facts.ledger import Ledger
 from groundwork.operations import apt, ledger, systemd_units, validated_files
@@ -103,7 +104,7 @@ def _check_before(server: Server, files: dict[str, tuple[Migration, ...]]) -> No
         choose_pending(migrations, host.get_fact(facts.Answer, question="applied", port=port, database=name) or [])
 
 
-def _run_server(server: Server, files: dict[str, tuple[Migration, ...]]) -> None:
+def _run_server(server: Server, migrations: dict[str, tuple[Migration, ...]]) -> None:
     validated_files.validated_file(
         name="Keep the package from making a cluster of its own",
         dest=CREATE_CLUSTER,
@@ -114,6 +115,15 @@ def _run_server(server: Server, files: dict[str, tuple[Migration, ...]]) -> None
     operations.cluster(name="Make the cluster", server=server)
     _install_helpers(server)
     settings = configure(server)
+    if server.local_archive:
+        # Before the server starts: a folder that comes later stays read-only for it.
+        files.directory(
+            name="Make the folder of its archive",
+            path=server.local_archive,
+            user="postgres",
+            group="postgres",
+            mode="0750",
+        )
     sandbox = systemd_units.dropin(
         name="Sandbox PostgreSQL",
         unit=server.unit,
@@ -122,7 +132,7 @@ def _run_server(server: Server, files: dict[str, tuple[Migration, ...]]) -> None
     )
     if server.is_primary:
         _serve(server, sandbox, settings)
-        fill(server, files)
+        fill(server, migrations)
     if server.has_pool:
         run_pool(server)
     # On every host of the service: an operation of the same line begins when all hosts have come to it, and a replica

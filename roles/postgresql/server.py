@@ -143,10 +143,14 @@ class Server:
         return sorted(met - {self.node.address})
 
     @property
+    def local_archive(self) -> str:
+        """Folder of the archive on its own host, into which it writes itself; empty where there is none."""
+        return self.archive.path if self.archive and not self.archive.is_remote and self.is_primary else ""
+
+    @property
     def written_folders(self) -> list[str]:
         """Where it and what it starts may write."""
-        local = [self.archive.path] if self.archive and not self.archive.is_remote and self.is_primary else []
-        return [self.data_folder, "/run/postgresql", *(f"-{folder}" for folder in local)]
+        return [self.data_folder, "/run/postgresql", *([f"-{self.local_archive}"] if self.local_archive else [])]
 
     @property
     def maintains_partitions(self) -> bool:
