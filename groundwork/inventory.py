@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from groundwork.addresses import is_address
 from groundwork.problems import Problem, ProblemError
 
 
@@ -60,17 +60,9 @@ def make_inventory(hosts: Mapping[str, tuple[frozenset[str], Mapping[str, Any]]]
         other = owners.setdefault(address, name)
         if other != name:
             problems.append(Problem(f"has the same address as {other}", file, key=name, given=address))
-        if "address" in data and not _is_address(address):
+        if "address" in data and not is_address(address):
             problems.append(Problem("address is not an IP address", file, key=name, given=address))
         built.append(InventoryHost(name, address, groups, data))
     if problems:
         raise ProblemError(problems)
     return Inventory(tuple(built), file)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

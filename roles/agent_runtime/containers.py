@@ -6,6 +6,7 @@ import posixpath
 from dataclasses import dataclass, field
 from typing import Literal
 
+from groundwork.addresses import join
 from groundwork.authority import paths
 from groundwork.manifest.agents import AgentGroup
 from groundwork.manifest.platform import Platform
@@ -101,6 +102,5 @@ def publish_ports(agents: tuple[AgentInstance, ...]) -> list[str]:
     found = []
     for agent in agents:
         if agent.port is not None:
-            address = f"[{agent.address}]" if ":" in agent.address else agent.address
-            found.append(f"{address}:{agent.port}:{agent.port}/tcp")
+            found.append(f"{join(agent.address, agent.port)}:{agent.port}/tcp")
     return found

@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 from urllib.parse import quote
 
+from groundwork.addresses import join
 from groundwork.authority import paths
 from groundwork.manifest.agents import Configuration, Need
 from groundwork.manifest.platform import Platform
@@ -55,8 +56,7 @@ def resolve_value(platform: Platform, topology: Topology, host: str, value: Valu
         return str(endpoint.port)
     service = platform.services.get(value.target)
     scheme = service.scheme if isinstance(service, ExternalService) else _SCHEMES.get(endpoint.kind, "https")
-    address = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
-    return f"{scheme}://{address}:{endpoint.port}"
+    return f"{scheme}://{join(endpoint.address, endpoint.port)}"
 
 
 def split_values(
@@ -101,7 +101,6 @@ def describe_traces(platform: Platform, topology: Topology, process: Process) ->
     if traces is None or not collectors:
         return {}
     address, unit = collectors[0].address, process.unit_name.removesuffix(".service")
-    shown = f"[{address}]" if ":" in address else address
     attributes = {
         "service.namespace": platform.platform,
         "service.instance.id": f"{process.host}/{unit}",
@@ -113,7 +112,7 @@ def describe_traces(platform: Platform, topology: Topology, process: Process) ->
     share = Decimal(100) if traces.sample_percent is None else traces.sample_percent
     prefix = "OTEL_EXPORTER_OTLP_TRACES"
     return {
-        f"{prefix}_ENDPOINT": f"https://{shown}:{traces.port}/v1/traces",
+        f"{prefix}_ENDPOINT": f"https://{join(address, traces.port)}/v1/traces",
         f"{prefix}_PROTOCOL": "http/protobuf",
         f"{prefix}_CERTIFICATE": paths.bundle(platform.platform),
         f"{prefix}_CLIENT_CERTIFICATE": paths.certificate(platform.platform, unit),

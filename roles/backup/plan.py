@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from groundwork.addresses import join
 from groundwork.authority import paths
 from groundwork.backup import layout
 from groundwork.manifest.platform import Platform
@@ -124,10 +125,13 @@ def _describe_place(platform: str, item: str, one: Repository) -> dict[str, str]
     place = {"name": one.name, "encryption_file": layout.credential(platform, one.encryption_secret)}
     if one.kind == "directory":
         return place | {"location": f"{one.path}/{item}"}
-    address = f"[{one.address}]" if ":" in one.address else one.address
     login = layout.credential(platform, backups.login_secret(item))
     # The item is both the client's name and its folder there: each client reaches its own and no other.
-    return place | {"location": f"rest:https://{address}:{one.port}/{item}/", "login_file": login, "user": item}
+    return place | {
+        "location": f"rest:https://{join(one.address, one.port)}/{item}/",
+        "login_file": login,
+        "user": item,
+    }
 
 
 def render_logins(passwords: Iterable[tuple[str, str]]) -> str:

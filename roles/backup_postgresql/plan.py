@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from groundwork.addresses import is_address
 from groundwork.authority import paths
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import PostgresqlService
@@ -139,7 +139,7 @@ def check_platform(platform: Platform, topology: Topology) -> None:
             problems.append(Problem("is the name of pgBackRest's certificates", key=f"groups.{name}", given=name))
     for one in archives:
         for host, address in ((one.keeper, one.keeper_address), (one.database.host, one.database_address)):
-            if one.is_remote and not _is_address(address):
+            if one.is_remote and not is_address(address):
                 told = "pgBackRest needs the IP address of this host"
                 problems.append(Problem(told, key=f"host {host}: address", given=address))
     if problems:
@@ -221,11 +221,3 @@ def list_items(platform: str, sides: Sequence[Side]) -> list[Item]:
 
 def _folders(platform: str) -> list[Item]:
     return [Item("directory", f"{library_folder(platform)}/{PACKAGE}")]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

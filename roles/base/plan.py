@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from collections.abc import Iterable
 
+from groundwork.addresses import is_address
 from groundwork.inventory import InventoryHost
 from groundwork.operations.ledger_items import Item
 from groundwork.problems import Problem, ProblemError
@@ -103,7 +103,7 @@ def list_host_lines(hosts: Iterable[InventoryHost]) -> list[str]:
     lines = []
     for host in hosts:
         name = host.name.removeprefix("@ssh/")
-        if not _is_address(host.address) or _is_address(name) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", name):
+        if not is_address(host.address) or is_address(name) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9.-]*", name):
             continue
         short = name.partition(".")[0]
         lines.append(f"{host.address} {name}" + (f" {short}" if short != name else ""))
@@ -129,11 +129,3 @@ def place_host_lines(text: str, lines: Iterable[str]) -> str:
         # The end mark is gone, so what follows the begin mark may be somebody's own: keep all of it.
         kept = [line for line in text.splitlines() if line != HOSTS_BEGIN]
     return "\n".join([HOSTS_BEGIN, *lines, HOSTS_END, *kept]) + "\n"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

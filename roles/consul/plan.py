@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 import uuid
 from dataclasses import dataclass
 
+from groundwork.addresses import is_address
 from groundwork.authority import paths
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import ConsulService
@@ -130,7 +130,7 @@ def check_platform(platform: Platform, topology: Topology) -> None:
         given = ", ".join(dict.fromkeys(node.service for node in nodes))
         problems.append(Problem("a platform has one Consul", key="services", given=given, allowed="one"))
     for node in nodes:
-        if not _is_address(node.address):
+        if not is_address(node.address):
             message = "Consul needs the IP address of this host"
             problems.append(Problem(message, key=f"host {node.host}: address", given=node.address))
         if not _NODE_NAME.fullmatch(_node_name(node.host)):
@@ -259,11 +259,3 @@ def list_items(servers: list[Server]) -> list[Item]:
 
 def _node_name(host: str) -> str:
     return host.removeprefix("@ssh/")
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_address, ip_network
 
+from groundwork.addresses import is_address
 from groundwork.manifest.firewall import Destination
 from groundwork.topology.model import Flow
 
@@ -138,15 +139,6 @@ def add_outbound(
             for port in destination.ports:
                 elements.add_network("out_", network, destination.protocol, port)
     elements.add_single("resolvers", resolvers)
-
-
-def is_address(text: str) -> bool:
-    """Whether a text is an IP address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _collapse(networks: Iterable[Network]) -> list[Network]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import ip_address, ip_network
 
+from groundwork.addresses import is_address
 from groundwork.manifest.platform import Platform
 from groundwork.operations.ledger_items import Item
 from groundwork.operations.rendering import render_template
@@ -13,7 +14,7 @@ from groundwork.problems import Problem, ProblemError
 from groundwork.topology.containers import container_pool, container_processes
 from groundwork.topology.model import Topology
 from groundwork.topology.roles import CONTROLLER
-from roles.firewall.elements import Declaration, Elements, add_inbound, add_outbound, declare_sets, is_address
+from roles.firewall.elements import Declaration, Elements, add_inbound, add_outbound, declare_sets
 from roles.firewall.facts import Session
 from roles.firewall.settings import FirewallSettings
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
+from groundwork.addresses import is_address, join
 from groundwork.authority import paths
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.values import format_size
@@ -188,7 +188,7 @@ def plan_upload(platform: Platform, topology: Topology) -> Upload | None:
         return None
     address = topology.inventory.group(declared.hosts)[0].address
     url = f"https://{join(address, declared.port)}"
-    return Upload(platform.platform, url, address if _is_address(address) else None)
+    return Upload(platform.platform, url, address if is_address(address) else None)
 
 
 def plan_store(platform: Platform, topology: Topology, host: str) -> Store | None:
@@ -207,7 +207,7 @@ def plan_store(platform: Platform, topology: Topology, host: str) -> Store | Non
         platform=name,
         listen=join(machine.address, declared.port),
         sources=tuple(sources),
-        peers=peers if all(map(_is_address, peers)) else None,
+        peers=peers if all(map(is_address, peers)) else None,
         retention=declared.retention,
         retention_size=declared.retention_size or 0,
     )
@@ -226,16 +226,3 @@ def list_items(upload: Upload | None, store: Store | None) -> list[Item]:
         items += [Item("file", path) for path in (store.settings, store.limits, store.helper)]
         items.append(Item("directory", configuration(store.platform)))
     return items
-
-
-def join(address: str, port: int) -> str:
-    """Address and port as one word."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

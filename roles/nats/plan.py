@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from groundwork.addresses import is_address
 from groundwork.authority import paths
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import NatsService
@@ -132,7 +132,7 @@ def check_platform(platform: Platform, topology: Topology) -> None:
             problems += error.problems
     for node in nodes:
         for host, address in {node.host: node.address, **_clients(platform, topology, node)}.items():
-            if not _is_address(address):
+            if not is_address(address):
                 message = f"{node.service} needs the IP address of this host"
                 problems.append(Problem(message, key=f"host {host}: address", given=address))
     if problems:
@@ -219,11 +219,3 @@ def _clients(platform: Platform, topology: Topology, node: ServiceNode) -> dict[
         if flow.source_host and flow.destination_host == node.host and flow.port in ports
     }
     return {host.name: host.address for host in topology.hosts if host.name in names}
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

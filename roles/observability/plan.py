@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from groundwork.addresses import is_address, join
 from groundwork.authority import paths as authority
 from groundwork.manifest.platform import Platform
 from groundwork.objectives.derivation import derive_objectives
@@ -17,7 +17,7 @@ from groundwork.topology.scraping import EXPORTER_PORTS, PROBE, list_exporters
 from roles.observability import paths
 from roles.observability.figures import list_modules, list_own_figures
 from roles.observability.maintenance import make_intervals
-from roles.observability.scraping import join, list_jobs, list_rules
+from roles.observability.scraping import list_jobs, list_rules
 
 LARGEST_FILES = 65_536
 
@@ -77,7 +77,7 @@ def check_platform(platform: Platform, topology: Topology) -> None:
             problems.append(Problem("is required where there is an Alertmanager", key=key))
     if observability.prometheus:
         for host in topology.hosts:
-            if not _is_address(host.address):
+            if not is_address(host.address):
                 message = "metrics are collected from the IP address of this host"
                 problems.append(Problem(message, key=f"host {host.name}: address", given=host.address))
         for check in (lambda: derive_objectives(platform), lambda: make_intervals(platform.maintenance)):
@@ -135,18 +135,10 @@ def _addresses(topology: Topology, group: str) -> tuple[str, ...]:
     return tuple(host.address for host in topology.inventory.group(group))
 
 
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _listed(addresses: Iterable[str]) -> tuple[str, ...] | None:
     """Addresses for systemd, or None where one is a name: what it resolves to may change."""
     found = sorted(set(addresses))
-    return tuple(found) if all(map(_is_address, found)) else None
+    return tuple(found) if all(map(is_address, found)) else None
 
 
 def _node_exporter(platform: str, address: str, watchers: tuple[str, ...]) -> Server:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from groundwork.addresses import join
 from groundwork.authority import paths as authority
 from groundwork.topology.identities import OPERATOR
 from groundwork.topology.model import Topology
-from roles.observability.scraping import join
 
 Check = dict[str, Any]
 CERTIFICATE_DAYS = 3

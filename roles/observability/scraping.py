@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from groundwork.addresses import join
 from groundwork.authority import paths as authority
 from groundwork.manifest.observability import Prometheus
 from groundwork.manifest.platform import Platform
@@ -144,8 +145,3 @@ def make_blackbox(platform: Platform) -> dict[str, Any]:
             },
         }
     return {"modules": modules}
-
-
-def join(address: str, port: int) -> str:
-    """Address and port as one word."""
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Collection
 
+from groundwork.addresses import is_address
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import PostgresqlService
 from groundwork.operations.ledger_items import PREFIXES, Item
@@ -31,7 +31,7 @@ def check_platform(platform: Platform, topology: Topology) -> None:
             continue
         own = {node.address for node in nodes if node.service == name}
         for address in sorted({*own, *(a for login in logins for a in login.addresses)}):
-            if not _is_address(address):
+            if not is_address(address):
                 hosts = ", ".join(host.name for host in topology.hosts if host.address == address)
                 message = f"{name} needs the IP address of this host"
                 problems.append(Problem(message, key=f"host {hosts}: address", given=address))
@@ -97,11 +97,3 @@ def list_items(server: Server | None) -> list[Item]:
         items.append(Item("directory", POOL_FOLDER))
         items.append(Item("file", f"/etc/systemd/system/{POOL_UNIT}.d/{DROP_IN}"))
     return items
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Iterator, Mapping
 
+from groundwork.addresses import is_address
 from groundwork.manifest.platform import Platform
 from groundwork.manifest.services import RedisService
 from groundwork.operations.ledger_items import Item
@@ -33,7 +33,7 @@ def check_platform(platform: Platform, topology: Topology) -> None:
             problems += error.problems
     for node in nodes:
         for host, address in {node.host: node.address, **_clients(topology, node)}.items():
-            if not _is_address(address):
+            if not is_address(address):
                 message = f"{node.service} needs the IP address of this host"
                 problems.append(Problem(message, key=f"host {host}: address", given=address))
     if problems:
@@ -115,11 +115,3 @@ def _clients(topology: Topology, node: ServiceNode) -> Mapping[str, str]:
         if flow.source_host and (flow.destination_host, flow.port) == (node.host, node.port)
     }
     return {host.name: host.address for host in topology.hosts if host.name in names}
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True

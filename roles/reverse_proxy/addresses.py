@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from ipaddress import ip_address
 from typing import Any
 
+from groundwork.addresses import bracketed, is_address
 from groundwork.problems import Problem, ProblemError
 
 
@@ -31,17 +31,3 @@ def host_names(host: str) -> list[str]:
     name = host.removeprefix("@ssh/").lower()
     plain = all(letter.isalnum() or letter in ".-" for letter in name)
     return [name] if plain and name.isascii() and not is_address(name) else []
-
-
-def bracketed(address: str) -> str:
-    """Return an address as it stands before a port."""
-    return f"[{address}]" if ":" in address else address
-
-
-def is_address(text: str) -> bool:
-    """Whether it is an IP address."""
-    try:
-        ip_address(text)
-    except ValueError:
-        return False
-    return True

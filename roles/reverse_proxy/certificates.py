@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from ipaddress import ip_address
 
-from roles.reverse_proxy.addresses import is_address
+from groundwork.addresses import is_address
 
 VALID_DAYS = 825
 """Longest life that clients accept of a certificate that no public authority issued (Apple, HT210176)."""

@@ -7,6 +7,7 @@ from pyinfra.api import deploy
 from pyinfra.api.operation import OperationMeta
 from pyinfra.facts.server import LinuxDistribution
 
+from groundwork.addresses import is_address
 from groundwork.authority import paths
 from groundwork.facts.ledger import Ledger
 from groundwork.operations import apt, ledger, secret_files, systemd_units, validated_files
@@ -17,7 +18,6 @@ from groundwork.secrets.value import SecretValue
 from groundwork.site import Site
 from groundwork.topology.identities import PROXY
 from groundwork.topology.scraping import NGINX_STATUS_PORT
-from roles.reverse_proxy.addresses import is_address
 from roles.reverse_proxy.certificates import key_fits
 from roles.reverse_proxy.model import PlannedSite, ProxyPlan
 from roles.reverse_proxy.operations import self_signed_certificate, static_folder

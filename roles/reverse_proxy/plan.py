@@ -6,12 +6,13 @@ from collections.abc import Iterable, Mapping
 from ipaddress import ip_network
 from typing import Any
 
+from groundwork.addresses import bracketed
 from groundwork.authority import paths
 from groundwork.manifest.exposure import Exposure, RateLimit, Route
 from groundwork.manifest.platform import Platform
 from groundwork.topology.identities import agent_name, group_name, site_unit
 from groundwork.topology.model import Endpoint, Site, Topology
-from roles.reverse_proxy.addresses import bracketed, host_names, listen_addresses
+from roles.reverse_proxy.addresses import host_names, listen_addresses
 from roles.reverse_proxy.model import Listener, PlannedRoute, PlannedSite, ProxyPlan, Upstream, Zone
 
 WWW = "/var/lib/groundwork/www"
@@ -87,7 +88,7 @@ def _plan_site(
     return PlannedSite(
         name=site.exposure,
         key=key,
-        server_names=tuple(f"[{name}]" if ":" in name else name for name in names),
+        server_names=tuple(bracketed(name) for name in names),
         addresses=addresses,
         port=site.port,
         redirect_port=exposure.redirect_port,

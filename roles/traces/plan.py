@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 from dataclasses import dataclass
 
+from groundwork.addresses import is_address
 from groundwork.authority import paths
 from groundwork.manifest.platform import Platform
 from groundwork.operations.ledger_items import Item
@@ -118,7 +118,7 @@ def check_platform(platform: Platform, topology: Topology) -> None:
         message = "this version cannot set it up yet"
         problems.append(Problem(message, key=f"{KEY}.backend", given=traces.backend, allowed="phoenix"))
     for machine in machines:
-        if not _is_address(machine.address):
+        if not is_address(machine.address):
             message = "Phoenix needs the IP address of this host"
             problems.append(Problem(message, key=f"host {machine.name}: address", given=machine.address))
     if problems:
@@ -151,11 +151,3 @@ def list_items(one: Collector | None) -> list[Item]:
         return []
     files = [Item("file", path) for path in (one.launcher, one.watcher)]
     return [Item("directory", one.folder), *files, Item("unit", one.unit)]
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
