@@ -40,16 +40,16 @@ def postgresql(site: Site) -> None:
     """Set up the host's PostgreSQL, take away what it no longer has but data, and hold releases it is not fit for."""
     with refusing():
         server = _plan(site)
-        files = read_files(site, server) if server and server.is_primary else {}
+        migrations = read_files(site, server) if server and server.is_primary else {}
         if server and server.is_primary:
-            _check_before(server, files)
+            _check_before(server, migrations)
     role = f"postgresql-{site.platform.platform}"
     items = plan.list_items(server)
     items += [Item("file", CREATE_CLUSTER)] if server else []
     recorded = host.get_fact(Ledger, role=role)
     ledger.begin(name="Note what postgresql lays down", role=role, items=items)
     if server:
-        _run_server(server, files)
+        _run_server(server, migrations)
     else:
         _stop_servers(recorded)
     if server is None or not server.has_pool:
@@ -96,12 +96,12 @@ def read_files(site: Site, server: Server) -> dict[str, tuple[Migration, ...]]:
     }
 
 
-def _check_before(server: Server, files: dict[str, tuple[Migration, ...]]) -> None:
+def _check_before(server: Server, migrations: dict[str, tuple[Migration, ...]]) -> None:
     """Raise ProblemError for what stands against the databases as they are, before anything changes."""
     port = server.node.port
     check_owners(server.service, server.declared, host.get_fact(facts.Answer, question="cluster", port=port))
-    for name, migrations in files.items():
-        choose_pending(migrations, host.get_fact(facts.Answer, question="applied", port=port, database=name) or [])
+    for name, declared in migrations.items():
+        choose_pending(declared, host.get_fact(facts.Answer, question="applied", port=port, database=name) or [])
 
 
 def _run_server(server: Server, migrations: dict[str, tuple[Migration, ...]]) -> None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -127,3 +127,12 @@ def role_lab(name: str, platform: str) -> Iterator[str]:
             os.environ["GROUNDWORK_LAB"] = before
         if not os.environ.get("GROUNDWORK_KEEP_LAB"):
             remove_lab(name)
+
+
+def wait_for(found: Callable[[], Any], seconds: float = 120) -> Any:
+    """What ``found`` returns once that is something."""
+    deadline = time.monotonic() + seconds
+    while not (result := found()):
+        assert time.monotonic() < deadline, f"not so within {seconds} s"
+        time.sleep(1)
+    return result

@@ -9,8 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from role_stage import RELEASE, ROOT, RoleStage, changes, failures, role_lab
+from role_stage import RELEASE, ROOT, RoleStage, changes, failures, role_lab, wait_for
 
 from groundwork.authority.creation import create_intermediate, create_root
 from groundwork.authority.leaves import make_leaf
@@ -97,14 +96,6 @@ class Stage(RoleStage):
         return self.run("app", f"python3 -c {shlex.quote(SENDER)} {shlex.quote(json.dumps(wanted))} 2>&1 | tail -1")
 
 
-def wait(what: Callable[[], Any], seconds: float = 120) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < deadline, f"not so within {seconds} s"
-        time.sleep(1)
-
-
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     with role_lab(NAME, PLATFORM):
@@ -123,7 +114,7 @@ def test_a_line_is_found_by_its_trace(stage: Stage) -> None:
     told = json.dumps({"level": "info", "message": "asked \x1b[31mthis", "trace_id": trace})
     stage.tell("app", told)
     stage.run("data", "logger -t elsewhere 'a line without a trace'")
-    wait(lambda: stage.find("--trace-id", trace))
+    wait_for(lambda: stage.find("--trace-id", trace))
     code, found = stage.ask("--trace-id", trace)
     assert (code, found["from"], found["missing"], found["cut"]) == (0, "store", [], False)
     assert [(line["host"], line["unit"], line["message"], line["trace"]) for line in found["lines"]] == [
@@ -144,7 +135,7 @@ def test_a_line_is_found_by_its_trace(stage: Stage) -> None:
     ):
         assert stage.find(*options) == [], options
     # Of both hosts, in the order of time, and not more than are asked for.
-    wait(lambda: stage.find("--grep", "^a line without a trace"))
+    wait_for(lambda: stage.find("--grep", "^a line without a trace"))
     both = stage.ask("--grep", f"^a line without a trace|{trace}", "--since", "30m")[1]
     assert {line["host"] for line in both["lines"]} == {"app", "data"}
     assert [line["time"] for line in both["lines"]] == sorted(line["time"] for line in both["lines"])
@@ -199,18 +190,18 @@ def test_nothing_is_lost_while_the_log_host_is_away(stage: Stage) -> None:
     # Another word each time: a lab that was kept has the lines of earlier runs.
     numbered = f"numbered-{os.urandom(4).hex()}"
     write(numbered, 1, 100)
-    wait(lambda: len(stage.find("--grep", f"^{numbered} ")) == 100)
+    wait_for(lambda: len(stage.find("--grep", f"^{numbered} ")) == 100)
     stage.run("data", f"systemctl stop {STORE}")
     write(numbered, 101, 400)
     # Long enough that the upload has noticed.
-    wait(lambda: "Upload to" in stage.run("app", f"journalctl -q -u {UPLOAD} --since -2min"), 60)
+    wait_for(lambda: "Upload to" in stage.run("app", f"journalctl -q -u {UPLOAD} --since -2min"), 60)
     assert stage.ask("--host", "app", "--grep", f"^{numbered} ")[0] in (0, 2)
     stage.run("data", f"systemctl start {STORE}")
     write(numbered, 401, 500)
     # And once more the hard way, while lines are under way.
     stage.run("data", f"systemctl kill -s KILL {STORE} {WRITER}")
     write(numbered, 501, 600)
-    wait(lambda: len(set(stage.find("--grep", f"^{numbered} "))) == 600)
+    wait_for(lambda: len(set(stage.find("--grep", f"^{numbered} "))) == 600)
     found = stage.find("--grep", f"^{numbered} ")
     # In their order, and none missing; a line whose answer was lost may have been sent twice.
     assert list(dict.fromkeys(found)) == [f"{numbered} {number}." for number in range(1, 601)]
@@ -238,9 +229,9 @@ def test_new_certificates_are_taken_into_use(stage: Stage) -> None:
         stage.run(host, f"rm /etc/groundwork/{PLATFORM}/certificates/{unit}/current")
     assert failures(stage.apply()) == []
     assert stage.started("app", UPLOAD) != before
-    wait(lambda: stage.run("app", f"{serial} | openssl x509 -noout -serial") not in ("", served))
+    wait_for(lambda: stage.run("app", f"{serial} | openssl x509 -noout -serial") not in ("", served))
     stage.run("app", "logger -t renewed 'sent with the new certificate'")
-    wait(lambda: stage.find("--grep", "^sent with the new certificate"))
+    wait_for(lambda: stage.find("--grep", "^sent with the new certificate"))
     assert changes(stage.apply()) == {"app": [], "data": []}
 
 
@@ -259,13 +250,13 @@ def test_what_is_too_old_goes(stage: Stage) -> None:
     assert stage.run("data", f"ls {FOLDER} | grep -c '^app.journal$'") == "1"
     # Its first line is more than a tenth of the retention old, at least an hour; so a line of long ago is needed.
     stage.run("data", f"systemctl stop {WRITER}; rm {FOLDER}/app*; systemctl start {WRITER}")
-    wait(lambda: stage.send("/run/mine.pem", "of long ago").startswith("20"))
-    wait(lambda: stage.run("data", f"ls {FOLDER}/app.journal"))
+    wait_for(lambda: stage.send("/run/mine.pem", "of long ago").startswith("20"))
+    wait_for(lambda: stage.run("data", f"ls {FOLDER}/app.journal"))
     assert stage.run("data", f"{keeper} --seconds 3600; echo $?").endswith("0")
     assert "@" in stage.run("data", f"ls {FOLDER} | grep app@")
     # What was set aside is still there for who asks, and what comes goes into a new file.
     stage.run("app", "logger -t after 'sent after the file was set aside'")
-    wait(lambda: stage.find("--grep", "^sent after the file was set aside"))
+    wait_for(lambda: stage.find("--grep", "^sent after the file was set aside"))
     stage.run("data", f"systemctl start {PLATFORM}-journal-keep.service")
     assert stage.run("data", f"systemctl is-failed {PLATFORM}-journal-keep.service") == "inactive"
     stage.run("data", f"{keeper} --seconds 0.001")

@@ -12,12 +12,12 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from role_stage import LINKED, RELEASE, ROOT, RoleStage, changes, failures, role_lab
+from role_stage import LINKED, RELEASE, ROOT, RoleStage, changes, failures, role_lab, wait_for
 
 from groundwork.authority import paths
 from groundwork.lab.plan import read_lab_hosts
@@ -27,6 +27,8 @@ NAME = f"role-traces-{RELEASE}"
 # The platform whose lab has two hosts; only its name and hosts are used.
 PLATFORM = "chorus"
 UNIT = f"{PLATFORM}-traces.service"
+PATIENCE = 90
+"""Seconds for spans to arrive, or for a log line."""
 PORTS = {"front": 8000, "middle": 8001, "back": 8002}
 # Prints status and text of one request with the identity of root's own tools, or without any.
 ASK = """
@@ -110,15 +112,6 @@ class Stage(RoleStage):
         return [one for one in found if one["context"]["trace_id"] == trace]
 
 
-def wait_for(found: Callable[[], Any], seconds: float = 90) -> Any:
-    """What `found` returns once that is something."""
-    deadline = time.monotonic() + seconds
-    while not (result := found()):
-        assert time.monotonic() < deadline, "nothing came in time"
-        time.sleep(1)
-    return result
-
-
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
     (ROOT / ".cache").mkdir(exist_ok=True)
@@ -147,7 +140,7 @@ def test_a_request_through_three_agents_on_two_hosts_is_one_trace(stage: Stage) 
     status, text = stage.request(trace)
     assert status == 200, text
     assert json.loads(text)["next"]["next"]["agent"] == "back"
-    found = wait_for(lambda: spans if len(spans := stage.spans(trace)) >= 5 else [])
+    found = wait_for(lambda: spans if len(spans := stage.spans(trace)) >= 5 else [], PATIENCE)
     # Who did it, on which host, and what it was; each span but the first belongs to another of them.
     known = {one["context"]["span_id"] for one in found}
     told = {(one["attributes"]["agent"], one["attributes"]["service.instance.id"], one["name"]) for one in found}
@@ -177,7 +170,7 @@ def test_agents_go_on_without_phoenix_and_are_seen_again_with_it(stage: Stage) -
     # Nobody waits for a place that does not answer.
     assert without < 2 * within + 0.5, (within, without)
     said = "journalctl -u chorus-front@1.service -o cat | grep -c 'spans cannot be sent'"
-    assert wait_for(lambda: stage.run("app", said) not in ("", "0"))
+    assert wait_for(lambda: stage.run("app", said) not in ("", "0"), PATIENCE)
     stage.run("data", f"systemctl start {UNIT}")
 
     def see() -> list[dict[str, Any]]:
@@ -186,7 +179,7 @@ def test_agents_go_on_without_phoenix_and_are_seen_again_with_it(stage: Stage) -
         time.sleep(6)
         return stage.spans(trace)
 
-    assert wait_for(see)
+    assert wait_for(see, PATIENCE)
     assert stage.run("app", "journalctl -u chorus-front@1.service -o cat | grep -c 'spans are sent again'") != "0"
     assert stage.started("app", "chorus-front@1.service") == started
 
